@@ -1,0 +1,76 @@
+"""An account in a region: what the rules have to know of it before they can say yes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sesrelay.model.clock import Micros
+
+
+class KeyStatus(StrEnum):
+    """Of an access key, in IAM's words."""
+
+    ACTIVE = "Active"
+    INACTIVE = "Inactive"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """For whom a session speaks: the outcome of a successful AUTH."""
+
+    account_id: str
+    user_name: str
+    access_key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """A credential as it is stored; the secret is in the clear only inside this process (CRED-2)."""
+
+    access_key_id: str
+    account_id: str
+    user_name: str
+    status: KeyStatus
+    secret: str = field(repr=False)
+    created_at: Micros = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedIdentities:
+    """Identities with status Success in one region. Addresses as spelled (ID-2); domains in lower case."""
+
+    addresses: frozenset[str]
+    domains: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """What acceptance needs to know, as of ``version`` (facts_version of the row that accept locks)."""
+
+    account_id: str
+    region: str
+    version: int
+    closed: bool
+    suspended: bool
+    production: bool
+    """False: the account is in the sandbox (LIM-1)."""
+    quota: int
+    """Recipients in 24 hours; -1: unlimited."""
+    rate: float
+    """Recipients a second."""
+    verified: VerifiedIdentities
+    active_keys: frozenset[str]
+    """Access key ids that may send."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """The running count of an (account, region); the only part of it that acceptance changes (LIM-5)."""
+
+    tokens: int
+    """Millionths of a recipient left in the bucket; negative: a debt to be earned back (LIM-3)."""
+    token_at: Micros
+    """When ``tokens`` was right. Never moves backwards."""
+    used_24_hours: int
+    """Recipients counted in the rolling window of minutes (LIM-2)."""

@@ -1,0 +1,56 @@
+"""Every reason for which the relay says no, by name. Each front has one table of words for them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """Why a login or a message was refused. Details travel in ``Refused.details``; see each name."""
+
+    # Logging in
+    BAD_CREDENTIALS = "bad-credentials"
+    """Unknown key, wrong password, inactive key: one answer for all (SMTP-4)."""
+    NOT_SUBSCRIBED = "not-subscribed"
+    """Right password, but the account is closed or the region is not opened for it (SMTP-14)."""
+    LOGIN_UNAVAILABLE = "login-unavailable"
+    """The store is out of reach or the master key is missing: says nothing about the password (SMTP-15)."""
+
+    # A message, in the order of SMTP-6
+    TOO_LONG = "too-long"
+    BARE_LINE_ENDING = "bare-line-ending"
+    NUL_IN_MESSAGE = "nul-in-message"
+    LINE_TOO_LONG = "line-too-long"
+    EIGHT_BIT = "eight-bit-without-8bitmime"
+    NO_RECIPIENTS = "no-recipients"
+    NOT_AUTHORIZED = "not-authorized"
+    """The credentials were taken back while the session was open."""
+    SUSPENDED = "suspended"
+    TOO_MANY_RECIPIENTS = "too-many-recipients"
+    NOT_VERIFIED = "not-verified"
+    """details: region, then every identity that failed the check, as it was spelled."""
+    MALFORMED = "malformed"
+    """details: the parser's words (ses-facts §1.4)."""
+    DUPLICATE_HEADER = "duplicate-header"
+    """details: the field's name."""
+    QUOTA_EXCEEDED = "daily-quota-exceeded"
+    RATE_EXCEEDED = "maximum-rate-exceeded"
+    INVOCATION_REUSED = "invocation-id-reused"
+    """The same invocation id came with another message (BEY-5)."""
+    ALREADY_DONE = "already-done"
+    """Only inside: the outbox row that this mail was made of is gone, so the mail exists already."""
+
+    # Our own trouble: temporary, and it says nothing about the message
+    STORAGE_FULL = "storage-full"
+    UNAVAILABLE = "unavailable"
+    OVERLOADED = "overloaded"
+    """More bytes of messages are under way in this worker than it may hold in memory."""
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """A message or a login was refused; carries the name and what the words need."""
+
+    def __init__(self, refusal: Refusal, *details: str) -> None:
+        super().__init__(refusal, *details)
+        self.refusal = refusal
+        self.details = details
