@@ -1,25 +1,141 @@
-"""Every setting once: name, type, default, unit and meaning."""
+"""Every setting once: name, type, default, unit, meaning and check.
+
+``configuration`` fills these from the file and the environment; ``fronts.cli.example`` prints them as
+config/sesrelay.yaml and as the tables of docs/OPERATING.md. A check raises ValueError with words for a person.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+_Item = TypeVar("_Item")
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def _domain(text: str) -> str:
+    """A domain in lower case without a final dot; IDNs in punycode (SMTP-11)."""
+    name = text.lower().rstrip(".")
+    labels = name.split(".")
+    if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
+        raise ValueError("a domain name is wanted, such as relay.example.net (IDNs in punycode)")
+    return name
+
+
+def _service_domain(text: str) -> str:
+    name = _domain(text)
+    if "." not in name:
+        raise ValueError("a domain name with at least one dot is wanted, such as relay.example.net")
+    if len(name) > 200:
+        raise ValueError("must not be longer than 200 characters: bounces.<region>. and more goes in front of it")
+    return name
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("an IPv4 or IPv6 address is wanted, such as 127.0.0.1, 0.0.0.0 or ::") from None
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("a network is wanted, such as 127.0.0.0/8 or fd00::/8, without host bits") from None
+
+
+def _region(text: str) -> str:
+    if len(text) > 32 or not _REGION.fullmatch(text):
+        raise ValueError("a region name is wanted: at most 32 of a-z, 0-9 and single hyphens, such as us-east-1")
+    return text
+
+
+def _nameserver(text: str) -> str:
+    host, port = text, "53"
+    if match := re.fullmatch(r"\[(.+)\](?::(\d+))?|([^:]+):(\d+)", text):
+        host = match[1] or match[3]
+        port = match[2] or match[4] or "53"
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError("address or address:port is wanted, such as 127.0.0.1:5353 or [::1]:5353") from None
+    if not 0 < int(port) <= 65535:
+        raise ValueError("the port must be 1 to 65535")
+    return text
+
+
+def _database(text: str) -> str:
+    if text == "sqlite":
+        return text
+    # The URL carries a password: it is never repeated in a message.
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("postgresql", "postgres") and len(url.path) > 1 and (url.port is None or url.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be sqlite, or postgresql://user:password@host/name")
+    return text
+
+
+def _route_domain(text: str) -> str:
+    if text == "*":
+        return text
+    return "*." + _domain(text[2:]) if text.startswith("*.") else _domain(text)
+
+
+def _via(text: str) -> str:
+    if text in ("mx", "capture"):
+        return text
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("smtp", "smtps") and bool(url.hostname) and url.path in ("", "/") and not url.query
+        good = good and (url.port is None or url.port > 0) and (url.username is None) == (url.password is None)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be mx, capture, smtp://[user:password@]host[:port] or smtps://…")
+    return text
+
+
+def _some(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    """After the items are good; a min_length would complain of the bad ones once more."""
+    if not items:
+        raise ValueError("at least one is wanted")
+    return items
+
+
+def _unique_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(regions)) != len(regions):
+        raise ValueError("each region may be named once")
+    return regions
+
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+IpAddress = Annotated[str, AfterValidator(_address)]
+Network = Annotated[str, AfterValidator(_network)]
+Domain = Annotated[str, AfterValidator(_domain)]
+Region = Annotated[str, AfterValidator(_region)]
 
 
 class Section(BaseModel):
     """What all sections share: unknown keys are faults, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Listener(Section):
     """An SMTP listener."""
 
-    address: str = Field("127.0.0.1", description="Address to listen on; IPv4 or IPv6.")
+    address: IpAddress = Field("127.0.0.1", description="Address to listen on; IPv4 or IPv6.")
     port: Port = Field(2587, description="TCP port; 0 lets the system choose.")
     mode: Literal["starttls", "tls"] = Field("starttls", description="STARTTLS, or TLS from the first octet.")
     region: str | None = Field(None, description="Region of its sessions; without one, TLS SNI decides.")
@@ -29,43 +145,45 @@ class Listener(Section):
 class Endpoint(Section):
     """An address and a port."""
 
-    address: str = Field("127.0.0.1", description="Address to listen on.")
+    address: IpAddress = Field("127.0.0.1", description="Address to listen on; IPv4 or IPv6.")
     port: Port = Field(description="TCP port; 0 lets the system choose.")
 
 
 class Http(Endpoint):
     """The HTTPS port: Query API, SNS API, console."""
 
-    port: Port = Field(8443, description="TCP port.")
+    port: Port = Field(8443, description="TCP port; 0 lets the system choose.")
 
 
 class Metrics(Endpoint):
     """Plain HTTP for this machine: /metrics, /healthz, /readyz."""
 
-    port: Port = Field(9465, description="TCP port.")
+    port: Port = Field(9465, description="TCP port; 0 lets the system choose.")
 
 
 class Feedback(Endpoint):
     """The return path: bounces and complaints come in here."""
 
-    port: Port = Field(2525, description="TCP port (25 in production).")
-    domain: str | None = Field(None, description="Domain of return paths; null: bounces.<region>.<service_domain>.")
+    port: Port = Field(2525, description="TCP port (25 in production); 0 lets the system choose.")
+    domain: Domain | None = Field(
+        None, description="Domain of return paths; null: bounces.<region>.<service_domain> (DEL-10)."
+    )
 
 
 class Tls(Section):
-    """The server's certificate."""
+    """The server's certificate. The files are read again when they change."""
 
     certificate: Path = Field(Path("certs/server.pem"), description="PEM chain, server first.")
-    private_key: Path = Field(Path("certs/server.key"), description="PEM private key.")
+    private_key: Path = Field(Path("certs/server.key"), description="PEM private key, without a password.")
 
 
 class Smtp(Section):
     """Bounds of the front door (SMTP-9); a limit says whom it counts."""
 
     idle_seconds: PositiveFloat = Field(
-        300, description="A session that sends nothing for so long is closed (451 4.4.2)."
+        300, description="Seconds after which a session that sends nothing is closed (451 4.4.2)."
     )
-    session_seconds: PositiveFloat = Field(3600, description="A session's life; then 421 at the next command.")
+    session_seconds: PositiveFloat = Field(3600, description="Seconds of a session's life; then 421.")
     session_messages: PositiveInt = Field(10_000, description="Messages in one session; then 421.")
     session_recipients: PositiveInt = Field(1000, description="RCPT commands for one message; then 421.")
     session_failed_logins: PositiveInt = Field(5, description="Failed AUTH in one session; then 421.")
@@ -74,19 +192,21 @@ class Smtp(Section):
     node_connections_per_address: PositiveInt = Field(
         1000, description="Sessions from one client address; more get 421."
     )
-    message_octets: PositiveInt = Field(10_485_760, description="Largest message (SMTP-8).")
+    message_octets: PositiveInt = Field(10_485_760, description="Octets of the largest message (SMTP-8).")
     worker_body_octets: PositiveInt = Field(
-        67_108_864, description="Message octets under way in one worker; beyond it 452."
+        67_108_864, description="Octets of messages under way in one worker; beyond it 452."
     )
-    tls_handshake_seconds: PositiveFloat = Field(30, description="Time for a TLS handshake.")
+    tls_handshake_seconds: PositiveFloat = Field(30, description="Seconds for a TLS handshake.")
     received_shows_client: bool = Field(False, description="Write the client's address into Received (MSG-6).")
 
 
 class Route(Section):
     """Where mail for a domain goes; the first match wins."""
 
-    domain: str = Field("*", description="A domain, *.domain for its subdomains and itself, or * for all.")
-    via: str = Field(
+    domain: Annotated[str, AfterValidator(_route_domain)] = Field(
+        "*", description="A domain, *.domain for its subdomains and itself, or * for all."
+    )
+    via: Annotated[str, AfterValidator(_via)] = Field(
         "capture", description="mx, capture, or smtp://[user:password@]host[:port] / smtps://… (a smart host)."
     )
     verp: bool = Field(True, description="Send with the relay's own return path, one recipient a transaction (DEL-10).")
@@ -96,70 +216,133 @@ class Route(Section):
 class Retry(Section):
     """When a failed attempt is tried again (DEL-5)."""
 
-    max_age_hours: PositiveFloat = Field(14, description="Older mail expires.")
-    first_minutes: PositiveFloat = Field(5, description="Wait after the first failure; it doubles each time.")
-    longest_minutes: PositiveFloat = Field(60, description="The wait grows up to this.")
+    max_age_hours: PositiveFloat = Field(14, description="Hours after which mail expires.")
+    first_minutes: PositiveFloat = Field(5, description="Minutes after the first failure; it doubles each time.")
+    longest_minutes: PositiveFloat = Field(60, description="Minutes up to which the wait grows.")
 
 
 class Delivery(Section):
     """The delivery engine."""
 
-    routes: tuple[Route, ...] = Field((Route(),), description="First match wins.")
+    routes: Annotated[tuple[Route, ...], AfterValidator(_some)] = Field(
+        (Route(),), description="Where mail goes; first match wins."
+    )
     retry: Retry = Field(default_factory=Retry)
     node_connections_per_destination: PositiveInt = Field(50, description="Connections of the node to one next hop.")
     connection_messages: PositiveInt = Field(1000, description="Messages over one connection.")
-    connection_idle_seconds: PositiveFloat = Field(30, description="An unused connection is kept so long.")
-    port: Port = Field(25, description="Port of MX hosts.")
+    connection_idle_seconds: PositiveFloat = Field(30, description="Seconds for which an unused connection is kept.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(25, description="TCP port of MX hosts.")
     hops: PositiveInt = Field(50, description="Received fields beyond which mail is taken for a loop and bounced.")
+
+
+class Limits(Section):
+    """What a new account may do; an operator sets each account's own by `limits set`."""
+
+    identities: PositiveInt = Field(1000, description="Identities of one account, over all regions (ID-9).")
 
 
 class Api(Section):
     """The Query API."""
 
-    actions_per_second: float = Field(1, ge=0, description="Per account and region (LIM-8); 0: unlimited.")
+    actions_per_second: float = Field(
+        1, ge=0, description="Actions a second for an account and region (LIM-8); 0: unlimited."
+    )
 
 
 class Events(Section):
     """Outgoing HTTP."""
 
-    allow_networks: tuple[str, ...] = Field((), description="Internal networks that outgoing HTTP may reach.")
+    allow_networks: tuple[Network, ...] = Field(
+        (), description="Internal networks that outgoing HTTP may reach, as 127.0.0.0/8; plain http only there."
+    )
 
 
 class Dns(Section):
     """Name resolution."""
 
-    nameservers: tuple[str, ...] = Field((), description="address or address:port; none: the system's.")
+    nameservers: tuple[Annotated[str, AfterValidator(_nameserver)], ...] = Field(
+        (), description="Servers to ask: address or address:port; none: the system's."
+    )
 
 
 class Retention(Section):
     """How long finished things are kept."""
 
-    bodies_days: PositiveFloat = Field(3, description="Bodies of finished mail.")
-    captured_days: PositiveFloat = Field(14, description="Captured mail.")
-    history_days: PositiveFloat = Field(30, description="The story of each message.")
+    bodies_days: PositiveFloat = Field(3, description="Days for bodies of finished mail.")
+    captured_days: PositiveFloat = Field(14, description="Days for captured mail.")
+    history_days: PositiveFloat = Field(30, description="Days for the story of each message.")
 
 
 class Settings(Section):
     """The whole configuration."""
 
-    service_domain: str = Field(description="The operator's domain, where the guide says amazonaws.com.")
-    data_dir: Path = Field(description="Database, bodies, spool.")
+    service_domain: Annotated[str, AfterValidator(_service_domain)] = Field(
+        description="The operator's domain, where the guide says amazonaws.com."
+    )
+    data_dir: Path = Field(description="Folder of database, bodies and spool.")
     keyring: Path = Field(
         Path("keyring"), description="File with the master keys (0600); keep it apart from backups of the data."
     )
-    database: str = Field("sqlite", description="sqlite, or postgresql://user:password@host/name.")
-    workers: Literal["auto"] | PositiveInt = Field("auto", description="Worker processes; auto: one for each core.")
-    regions: tuple[str, ...] = Field(("us-east-1",), min_length=1)
-    listeners: tuple[Listener, ...] = Field(
-        (Listener(), Listener(port=2465, mode="tls")), min_length=1, description="SMTP listeners."
+    database: Annotated[str, AfterValidator(_database)] = Field(
+        "sqlite", description="sqlite (in data_dir), or postgresql://user:password@host/name."
+    )
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
+        "auto", description="Worker processes, 1 to 256; auto: one for each core."
+    )
+    regions: Annotated[tuple[Region, ...], AfterValidator(_some), AfterValidator(_unique_regions)] = Field(
+        ("us-east-1",),
+        description="Regions served here. The order counts in message ids: add new ones at the end.",
+    )
+    listeners: Annotated[tuple[Listener, ...], AfterValidator(_some)] = Field(
+        (Listener(), Listener(port=2465, mode="tls")), description="Where SMTP clients come in."
     )
     tls: Tls = Field(default_factory=Tls)
     smtp: Smtp = Field(default_factory=Smtp)
     http: Http = Field(default_factory=Http)
     metrics: Metrics = Field(default_factory=Metrics)
     feedback: Feedback = Field(default_factory=Feedback)
+    limits: Limits = Field(default_factory=Limits)
     api: Api = Field(default_factory=Api)
     events: Events = Field(default_factory=Events)
     dns: Dns = Field(default_factory=Dns)
     retention: Retention = Field(default_factory=Retention)
     delivery: Delivery = Field(default_factory=Delivery)
+
+
+KeyPath = tuple[str | int, ...]
+"""The way to a key: ``("listeners", 0, "port")``."""
+
+
+def contradictions(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Settings that are well formed but cannot hold together: which key, and why."""
+    for index, listener in enumerate(settings.listeners):
+        if listener.region is not None and listener.region not in settings.regions:
+            yield ("listeners", index, "region"), f"{listener.region} is not one of regions"
+    yield from _shared_ports(settings)
+    for index, route in enumerate(settings.delivery.routes[:-1]):
+        if route.domain == "*":
+            yield ("delivery", "routes", index + 1), "is never reached: the route before it takes every domain"
+            break
+    retry = settings.delivery.retry
+    if retry.first_minutes > retry.longest_minutes:
+        yield ("delivery", "retry", "first_minutes"), "must not be longer than longest_minutes"
+
+
+def _shared_ports(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Two listeners on the same address and port; port 0 is never shared."""
+    places: list[tuple[KeyPath, str, int]] = [
+        *((("listeners", i, "port"), listener.address, listener.port) for i, listener in enumerate(settings.listeners)),
+        (("http", "port"), settings.http.address, settings.http.port),
+        (("metrics", "port"), settings.metrics.address, settings.metrics.port),
+        (("feedback", "port"), settings.feedback.address, settings.feedback.port),
+    ]
+    taken: dict[tuple[str, int], KeyPath] = {}
+    for key, address, port in places:
+        if port and (first := taken.setdefault((address, port), key)) != key:
+            yield key, f"port {port} on {address} is taken by {spell(first)} already"
+
+
+def spell(path: KeyPath) -> str:
+    """A key as people write it: ``listeners[0].port``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
