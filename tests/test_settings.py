@@ -176,8 +176,8 @@ def test_a_fault_of_the_environment_names_the_variable(tmp_path: Path) -> None:
     )
     assert found == [
         "SESRELAY_HTPT__PORT: htpt.port: there is no such setting: did you mean http?",
-        "SESRELAY_SERVICE_DOMIAN: service_domian: there is no such setting: did you mean service_domain?",
         "SESRELAY_LISTENERS__7__PORT: listeners[7].port: cannot be set: what is above it is no such list or mapping",
+        "SESRELAY_SERVICE_DOMIAN: service_domian: there is no such setting: did you mean service_domain?",
         "SESRELAY_HTTP__PORT: http.port: a whole number is wanted",
     ]
 
