@@ -1,0 +1,41 @@
+"""What can go wrong with the store, by name, each with one line of text for people."""
+
+# ruff: noqa: N818 - a name says what is the matter; that it is an error, the base class says
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; ``str`` is one line for people."""
+
+
+class DatabaseAway(StoreError):
+    """The database cannot be reached, or answers with trouble that is not ours to understand. Ask again later."""
+
+
+class StorageFull(StoreError):
+    """No room is left where the store writes."""
+
+
+class SchemaTooNew(StoreError):
+    """The database was made by a newer program."""
+
+
+class SchemaTooOld(StoreError):
+    """The database waits for ``sesrelay migrate``."""
+
+
+class SqliteTooOld(StoreError):
+    """This SQLite can corrupt a write-ahead log that two processes use."""
+
+
+class WrongKeyring(StoreError):
+    """The secrets in the database were encrypted under a master key that the keyring does not have."""
+
+
+class NotDurable(StoreError):
+    """The database is set up so that it may forget what it has committed."""
+
+
+class UnknownAccount(StoreError, LookupError):
+    """No such account, or it has not opened that region."""
