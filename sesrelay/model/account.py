@@ -37,6 +37,36 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyListing:
+    """A credential as lists show it: without its secret."""
+
+    access_key_id: str
+    account_id: str
+    user_name: str
+    status: KeyStatus
+    created_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStanding:
+    """An account in one region, as its operator sees it."""
+
+    account_id: str
+    email: str
+    closed: bool
+    created_at: Micros
+    region: str
+    opened: bool
+    suspended: bool
+    production: bool
+    quota: int
+    """Recipients in 24 hours; -1: unlimited."""
+    rate: float
+    """Recipients a second; -1: unlimited."""
+    used_24_hours: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedIdentities:
     """Identities with status Success in one region. Addresses as spelled (ID-2); domains in lower case."""
 

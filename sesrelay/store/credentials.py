@@ -1,0 +1,107 @@
+"""Users and their access keys as they are kept: secrets only sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, insert, select, update
+
+from sesrelay.model.account import KeyListing, KeyStatus
+from sesrelay.model.clock import Micros
+from sesrelay.store.schema import access_keys, group_members, user_policies, users
+from sesrelay.store.secrets import Sealed
+from sesrelay.store.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An access key with its secret as the database has it; ``secrets.unseal(…, "access_keys", access_key_id, …)``."""
+
+    access_key_id: str
+    account_id: str
+    user_name: str
+    status: KeyStatus
+    sealed: Sealed
+    created_at: Micros
+
+
+def find_key(tx: Transaction, access_key_id: str) -> StoredKey | None:
+    """The key with that id, whatever its status."""
+    rows = tx.execute(select(access_keys).where(access_keys.c.access_key_id == access_key_id))
+    if not rows:
+        return None
+    row = rows[0]
+    sealed = Sealed(row.master_key_id, bytes(row.nonce), bytes(row.secret))
+    return StoredKey(row.access_key_id, row.account_id, row.user_name, KeyStatus(row.status), sealed, row.created_at)
+
+
+def insert_key(tx: Transaction, key: StoredKey) -> None:
+    """Adds a key."""
+    tx.change(
+        insert(access_keys).values(
+            access_key_id=key.access_key_id,
+            account_id=key.account_id,
+            user_name=key.user_name,
+            status=key.status.value,
+            master_key_id=key.sealed.master_key_id,
+            nonce=key.sealed.nonce,
+            secret=key.sealed.secret,
+            created_at=key.created_at,
+        )
+    )
+
+
+def keys_of(tx: Transaction, account_id: str, user_name: str | None = None) -> list[KeyListing]:
+    """The keys of a user, or of the whole account, by user and age."""
+    keys = access_keys.c
+    columns = (keys.access_key_id, keys.account_id, keys.user_name, keys.status, keys.created_at)
+    statement = select(*columns).where(keys.account_id == account_id)
+    if user_name is not None:
+        statement = statement.where(keys.user_name == user_name)
+    return [
+        KeyListing(row.access_key_id, row.account_id, row.user_name, KeyStatus(row.status), row.created_at)
+        for row in tx.execute(statement.order_by(keys.user_name, keys.created_at, keys.access_key_id))
+    ]
+
+
+def set_key_status(tx: Transaction, access_key_id: str, status: KeyStatus) -> None:
+    """Switches a key on or off."""
+    tx.change(update(access_keys).where(access_keys.c.access_key_id == access_key_id).values(status=status.value))
+
+
+def delete_key(tx: Transaction, access_key_id: str) -> None:
+    """Takes a key away for good."""
+    tx.change(delete(access_keys).where(access_keys.c.access_key_id == access_key_id))
+
+
+def find_user(tx: Transaction, account_id: str, user_name: str) -> str | None:
+    """The user's name as it was spelled at creation; names differ by more than case (IAM)."""
+    matches = (users.c.account_id == account_id) & (func.lower(users.c.user_name) == user_name.lower())
+    rows = tx.execute(select(users.c.user_name).where(matches))
+    return rows[0].user_name if rows else None
+
+
+def insert_user(tx: Transaction, account_id: str, user_name: str) -> None:
+    """Adds a user who may do nothing yet."""
+    tx.change(insert(users).values(account_id=account_id, user_name=user_name, created_at=tx.now))
+
+
+def delete_user(tx: Transaction, account_id: str, user_name: str) -> None:
+    """Takes a user away, with keys, policies and memberships."""
+    for table in (access_keys, user_policies, group_members, users):
+        tx.change(delete(table).where(table.c.account_id == account_id, table.c.user_name == user_name))
+
+
+def put_policy(tx: Transaction, account_id: str, user_name: str, policy_name: str, document: str) -> None:
+    """Gives a user an IAM policy, in place of one of the same name."""
+    same = user_policies.c
+    tx.change(
+        delete(user_policies).where(
+            same.account_id == account_id, same.user_name == user_name, same.policy_name == policy_name
+        )
+    )
+    tx.change(
+        insert(user_policies).values(
+            account_id=account_id, user_name=user_name, policy_name=policy_name, document=document
+        )
+    )
