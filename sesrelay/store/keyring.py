@@ -4,6 +4,8 @@ The newest key encrypts and derives; the older ones stay to decrypt what they en
 (``check_value``) tells a wrong keyring before anything is decrypted with it.
 """
 
+# ruff: noqa: N818 - a name says what is the matter; that it is an error, the base class says
+
 from __future__ import annotations
 
 import base64
@@ -19,29 +21,27 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from sesrelay.store.errors import StoreError, WrongKeyring
+
 KEY_OCTETS: Final = 32
 FORMAT: Final = 1
 LARGEST_OCTETS: Final = 1024 * 1024
 
 
-class KeyringError(Exception):
+class KeyringError(StoreError):
     """The keyring cannot be used; the text says why and what to do, on one line."""
 
 
-class KeyringMissing(KeyringError):  # noqa: N818 - named as the others of its kind
+class KeyringMissing(KeyringError):
     """There is no such file."""
 
 
-class KeyringTooOpen(KeyringError):  # noqa: N818
+class KeyringTooOpen(KeyringError):
     """Others than its owner may read or change the file."""
 
 
-class KeyringDamaged(KeyringError):  # noqa: N818
+class KeyringDamaged(KeyringError):
     """The file is not a keyring."""
-
-
-class WrongKeyring(KeyringError):  # noqa: N818
-    """It is a keyring, but not the one of this database."""
 
 
 @dataclass(frozen=True, slots=True)

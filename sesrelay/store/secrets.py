@@ -12,12 +12,13 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from sesrelay.store.errors import StoreError
 from sesrelay.store.keyring import Keyring
 
 NONCE_OCTETS: Final = 12
 
 
-class SecretUnreadable(Exception):  # noqa: N818 - what the reader finds
+class SecretUnreadable(StoreError):  # noqa: N818 - what the reader finds
     """The secret does not open: its master key is not in the keyring, or it is damaged or in another's row."""
 
 

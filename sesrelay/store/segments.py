@@ -17,6 +17,7 @@ from typing import Final
 
 from sesrelay.killpoints import reached
 from sesrelay.model.message import BodyLocation
+from sesrelay.store.errors import StoreError
 
 ROLL_OVER_OCTETS: Final = 64 * 1024 * 1024
 """A segment that has reached this size gets no further batch."""
@@ -25,7 +26,7 @@ SUFFIX: Final = ".segment"
 _BUFFERS_AT_ONCE: Final = 512  # below IOV_MAX (1024 on Linux)
 
 
-class BodyDamaged(Exception):  # noqa: N818 - what the reader finds, not what it did wrong
+class BodyDamaged(StoreError):  # noqa: N818 - what the reader finds, not what it did wrong
     """The bytes at a location are not those that were written there."""
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesrelay.store import keyring as rings
-from sesrelay.store.keyring import Keyring, KeyringDamaged, KeyringError, KeyringMissing, KeyringTooOpen, WrongKeyring
+from sesrelay.store.errors import WrongKeyring
+from sesrelay.store.keyring import Keyring, KeyringDamaged, KeyringError, KeyringMissing, KeyringTooOpen
 from sesrelay.store.secrets import Sealed, SecretUnreadable, seal, unseal
 
 
