@@ -30,7 +30,9 @@ def insert_account(tx: Transaction, account_id: str, email: str) -> None:
     tx.change(insert(accounts).values(account_id=account_id, email=email, created_at=tx.now))
 
 
-def insert_region(tx: Transaction, account_id: str, region: str, quota: int, rate: float, limits: LimitState) -> None:
+def insert_region(
+    tx: Transaction, account_id: str, region: str, *, quota: int, rate: float, limits: LimitState
+) -> None:
     """Opens a region for an account, in the sandbox."""
     tx.change(
         insert(account_regions).values(
