@@ -1,0 +1,170 @@
+"""Reading a message: only CRLF.CRLF ends it, doubled dots are undone, and memory stays bounded (SMTP-8, SMTP-10).
+
+Bytes come in chunks cut anywhere; all looking is done by C loops over whole chunks. A message beyond
+``SPOOLED_OCTETS`` goes to a file while it comes in, one beyond the limit is read to its end but not kept.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from sesrelay.model.message import SpooledBody
+from sesrelay.model.refusal import Refusal
+from sesrelay.rules.lines import LineCheck
+
+SPOOLED_OCTETS: Final = 262_144
+"""A message of more octets does not stay in memory."""
+
+_END: Final = b"\r\n.\r\n"
+_BEGINNINGS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class SpoolWriter(Protocol):
+    """A file that takes a big message in; the store has it."""
+
+    def write(self, chunk: bytes) -> None:
+        """The next octets. OSError."""
+
+    def finish(self) -> SpooledBody:
+        """It is complete. OSError."""
+
+    def discard(self) -> None:
+        """It is not wanted; may be called at any time, also twice."""
+
+
+class WorkerOctets:
+    """Octets of messages held in this worker's memory, all sessions together."""
+
+    __slots__ = ("_limit", "held")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    def take(self, octets: int) -> bool:
+        """True: there was room, and they are counted."""
+        if self.held + octets > self._limit:
+            return False
+        self.held += octets
+        return True
+
+    def give_back(self, octets: int) -> None:
+        """They are no longer held."""
+        self.held -= octets
+
+
+class BodyReader:
+    """One message on its way in. ``close`` must be called when it is done with, whatever became of it."""
+
+    __slots__ = ("_check", "_fault", "_held", "_limit", "_memory", "_open", "_pieces", "_size", "_spool", "_tail")
+
+    def __init__(self, limit: int, memory: WorkerOctets, spool: Callable[[bytes], SpoolWriter]) -> None:
+        """``limit``: octets of the longest message; ``spool`` opens a file for what follows the given header."""
+        self._limit = limit
+        self._memory = memory
+        self._open = spool
+        self._spool: SpoolWriter | None = None
+        self._check = LineCheck()
+        self._fault: Refusal | None = None
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._size = -len(b"\r\n")
+        self._tail = b"\r\n"  # the end of DATA's own line: a dot right behind it begins a line
+
+    def feed(self, chunk: bytes) -> bytes | None:
+        """Takes the next chunk. None: the message goes on; else it is complete, and these octets follow its end."""
+        window = self._tail + chunk
+        end = window.find(_END)
+        if end >= 0:
+            self._take(window[: end + 2])
+            return window[end + len(_END) :]
+        for beginning in _BEGINNINGS_OF_END:
+            if window.endswith(beginning):
+                self._take(window[: -len(beginning)])
+                self._tail = beginning
+                return None
+        self._take(window)
+        self._tail = b""
+        return None
+
+    def content(self) -> bytes | SpooledBody | Refusal:
+        """The complete message, dots undone; or why it cannot be taken."""
+        if self._size > self._limit:
+            return Refusal.TOO_LONG
+        fault = self._fault or self._check.fault()
+        if fault is not None:
+            return fault
+        if self._spool is None:
+            return b"".join(self._pieces)
+        try:
+            return self._spool.finish()
+        except OSError as error:
+            return _trouble(error)
+
+    def close(self, *, accepted: bool = False) -> None:
+        """Gives back what it holds; the file of a message that was not accepted goes."""
+        self._pieces = []
+        self._memory.give_back(self._held)
+        self._held = 0
+        if self._spool is not None and not accepted:
+            self._spool.discard()
+
+    def _take(self, raw: bytes) -> None:
+        """The next octets as they came; they never end between the parts of a line end with a dot behind it."""
+        piece = raw.replace(b"\r\n.", b"\r\n")
+        if self._size < 0 and piece:
+            piece = piece[2:]
+            self._size = 0
+        self._size += len(piece)
+        if self._fault is not None or not piece:
+            return
+        if self._size > self._limit:
+            self._drop(Refusal.TOO_LONG)
+            return
+        self._check.feed(piece)
+        if self._spool is not None:
+            self._write(piece)
+        elif self._memory.take(len(piece)):
+            self._held += len(piece)
+            self._pieces.append(piece)
+            if self._held > SPOOLED_OCTETS:
+                self._move_to_spool()
+        else:
+            self._drop(Refusal.OVERLOADED)
+
+    def _move_to_spool(self) -> None:
+        """From here on into a file: the header in hand, the rest behind it. Without an end of the header: not yet."""
+        start = b"".join(self._pieces)
+        end = 2 if start.startswith(b"\r\n") else start.find(b"\r\n\r\n") + 4
+        if end < 4 and not start.startswith(b"\r\n"):
+            self._pieces = [start]
+            return
+        try:
+            self._spool = self._open(start[:end])
+        except OSError as error:
+            self._drop(_trouble(error))
+            return
+        self._pieces = []
+        self._memory.give_back(self._held - end)
+        self._held = end
+        self._write(start[end:])
+
+    def _write(self, piece: bytes) -> None:
+        assert self._spool is not None
+        try:
+            self._spool.write(piece)
+        except OSError as error:
+            self._drop(_trouble(error))
+
+    def _drop(self, fault: Refusal) -> None:
+        """Nothing of it is kept any more; the rest is read only to find its end."""
+        self._fault = fault
+        self.close()
+
+
+def _trouble(error: OSError) -> Refusal:
+    """What a failing disk means to the client."""
+    return Refusal.STORAGE_FULL if error.errno in _FULL else Refusal.UNAVAILABLE

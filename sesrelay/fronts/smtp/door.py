@@ -1,0 +1,165 @@
+"""A listener's front door: makes the connections, watches for idle ones with one timer, and closes without losing mail.
+
+The idle watch keeps the connections in the order of their last sign of life, so it only ever looks at the oldest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from sesrelay.fronts.smtp.caps import NodeConnections
+from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
+from sesrelay.fronts.smtp.tls import TlsContexts
+from sesrelay.model.account import Login
+from sesrelay.model.clock import Clock
+from sesrelay.model.message import MessageId, Submission
+from sesrelay.settings import Listener, Smtp
+
+_ALPHANUMERICS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_POLL_SECONDS: Final = 0.05
+
+
+class RelayDoor(Protocol):
+    """What the front door needs of ``core.Relay``."""
+
+    async def accept(self, submission: Submission) -> MessageId:
+        """Returns when the message is durable. Refused."""
+
+    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+        """Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, LOGIN_UNAVAILABLE."""
+
+
+class Counters(Protocol):
+    """What the front door counts."""
+
+    def session_opened(self) -> None:
+        """A connection was admitted."""
+
+    def session_closed(self) -> None:
+        """It has ended."""
+
+    def refused(self, reason: str) -> None:
+        """A login or a message got a refusal of this name."""
+
+
+class Connection(Protocol):
+    """What a door asks of its connections."""
+
+    touched: float
+    """When the client last gave a sign of life, in seconds of ``Clock.monotonic``."""
+
+    def became_idle(self) -> None:
+        """It has not for too long."""
+
+    def drain(self) -> None:
+        """The worker stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all doors of a worker share."""
+
+    relay: RelayDoor
+    tls: TlsContexts
+    caps: NodeConnections
+    clock: Clock
+    chance: Callable[[int], bytes]
+    counters: Counters
+    spool: Callable[[bytes], SpoolWriter]
+    """Opens a file for a big message; its argument is the header, the empty line included."""
+    memory: WorkerOctets
+    endpoints: Mapping[str, str]
+    """Region to endpoint name, the default region first."""
+
+
+class Door:
+    """The protocol factory of a listener."""
+
+    def __init__(
+        self, make: Callable[[Door], asyncio.Protocol], bounds: Smtp, listener: Listener, around: Surroundings
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.bounds = bounds
+        self.around = around
+        self.draining = False
+        self._make = make
+        self._region = listener.region
+        self._default_region = listener.region or next(iter(around.endpoints))
+        self._connections: OrderedDict[Connection, None] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watcher: asyncio.Task[None] | None = None
+
+    def __call__(self) -> asyncio.Protocol:
+        return self._make(self)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    def region(self, ssl_object: ssl.SSLObject | None) -> str:
+        """The listener's region if it has one, else the one whose endpoint name the client asked for (SMTP-1)."""
+        return self._region or self.around.tls.region(ssl_object) or self._default_region
+
+    def unique(self) -> str:
+        """20 alphanumerics that name a session."""
+        return "".join([_ALPHANUMERICS[octet % len(_ALPHANUMERICS)] for octet in self.around.chance(20)])
+
+    # Connections come, give signs of life, and go
+
+    def opened(self, connection: Connection, address: str) -> bool:
+        """False: there are too many, of this address or in all."""
+        if self.draining or not self.around.caps.admit(address):
+            return False
+        self._connections[connection] = None
+        self.around.counters.session_opened()
+        if self._watcher is None or self._watcher.done():
+            self._watcher = self.loop.create_task(self._watch())
+        return True
+
+    def touched(self, connection: Connection) -> float:
+        """Now; the connection is the last to become idle."""
+        self._connections.move_to_end(connection)
+        return self.around.clock.monotonic()
+
+    def closed(self, connection: Connection, address: str) -> None:
+        """An admitted connection is gone."""
+        del self._connections[connection]
+        self.around.caps.leave(address)
+        self.around.counters.session_closed()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs to its end whatever becomes of the connection; ``drain`` waits for it."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self) -> None:
+        while self._connections:
+            oldest = next(iter(self._connections))
+            left = oldest.touched + self.bounds.idle_seconds - self.around.clock.monotonic()
+            if left <= 0:
+                oldest.touched = self.touched(oldest)  # looked at; one that we let wait ourselves comes again later
+                oldest.became_idle()
+            await self.around.clock.sleep(max(left, 0))
+
+    # The end
+
+    async def drain(self, seconds: float) -> None:
+        """Messages under way are finished, everybody is told 421; after ``seconds`` the rest is left to itself.
+
+        The listening socket is the caller's: close it first.
+        """
+        self.draining = True
+        for connection in list(self._connections):
+            connection.drain()
+        end = self.around.clock.monotonic() + seconds
+        while (self._connections or self._tasks) and self.around.clock.monotonic() < end:
+            await self.around.clock.sleep(_POLL_SECONDS)
+        if self._watcher is not None:
+            self._watcher.cancel()
