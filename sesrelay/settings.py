@@ -289,6 +289,9 @@ class Settings(Section):
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
         "auto", description="Worker processes, 1 to 256; auto: one for each core."
     )
+    drain_seconds: PositiveFloat = Field(
+        25, description="At a stop or reload, mail under way has this long to finish before workers are ended."
+    )
     regions: Annotated[tuple[Region, ...], AfterValidator(_some), AfterValidator(_unique_regions)] = Field(
         ("us-east-1",),
         description="Regions served here. The order counts in message ids: add new ones at the end.",

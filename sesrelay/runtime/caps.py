@@ -1,0 +1,103 @@
+"""How many sessions the whole node holds, in all and for each client address: counted over all workers.
+
+The counts lie in memory that the supervisor makes and its workers inherit. Each worker counts in a table of
+its own and adds up everybody's under a lock, so a limit is exact; a dead worker's share is given back by
+wiping its table. An address counts in one of ``PLACES`` places chosen by a keyed hash: two addresses meet in
+a place with a chance of 1 in ``PLACES``, and then share one bound. IPv6 clients count by their /64, which is
+what one customer gets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+PLACES: Final = 1 << 15
+_TABLE: Final = PLACES + 1  # the first number of a table is the worker's total
+_INTEGER: Final = 4
+
+
+class NodeCaps:
+    """The counts of one set of workers. ``worker`` is the place of this process among them."""
+
+    def __init__(
+        self, fd: int, workers: int, worker: int, key: bytes, *, connections: int, connections_per_address: int
+    ) -> None:
+        self.fd = fd
+        self._worker = worker
+        self._bases = [number * _TABLE for number in range(workers)]
+        self._key = key
+        self._most = connections
+        self._most_per_address = connections_per_address
+        self._counts = memoryview(mmap.mmap(fd, workers * _TABLE * _INTEGER)).cast("I")
+
+    @staticmethod
+    def memory(workers: int) -> int:
+        """A file descriptor of memory for so many workers, all counts 0. Untouched pages cost nothing."""
+        fd = os.memfd_create("sesrelay-caps")
+        os.ftruncate(fd, workers * _TABLE * _INTEGER)
+        return fd
+
+    def admit(self, address: str) -> bool:
+        """Counts a new session of this client, or says no. Who was admitted must ``leave`` once."""
+        place = self._place(address)
+        with self._locked():
+            if self._sum(0) >= self._most or self._sum(place) >= self._most_per_address:
+                return False
+            self._add(place, 1)
+        return True
+
+    def leave(self, address: str) -> None:
+        """The session of an admitted client has ended."""
+        with self._locked():
+            self._add(self._place(address), -1)
+
+    def give_back(self, worker: int) -> None:
+        """That worker is dead, and its sessions with it."""
+        base = self._bases[worker]
+        with self._locked():
+            self._counts[base : base + _TABLE] = memoryview(bytes(_TABLE * _INTEGER)).cast("I")
+
+    def connections(self) -> int:
+        """Sessions of the node now."""
+        return self._sum(0)
+
+    def _sum(self, place: int) -> int:
+        counts = self._counts
+        return sum(counts[base + place] for base in self._bases)
+
+    def _add(self, place: int, number: int) -> None:
+        base = self._bases[self._worker]
+        self._counts[base] += number
+        self._counts[base + place] += number
+
+    def _place(self, address: str) -> int:
+        digest = hashlib.blake2b(_customer(address), digest_size=8, key=self._key).digest()
+        return 1 + int.from_bytes(digest, "big") % PLACES
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # A record lock belongs to the process, not to the inherited descriptor, and dies with it.
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
+
+
+def _customer(address: str) -> bytes:
+    """Whom an address is counted for: an IPv4 address, an IPv6 network of 64 bits, or the text as it is."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address.encode()
+    if isinstance(parsed, IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return mapped.packed if mapped else parsed.packed[:8]
+    return parsed.packed

@@ -1,0 +1,93 @@
+"""The line between the supervisor and one worker: whole messages, some with descriptors, and the news of a death.
+
+A SOCK_SEQPACKET pair keeps the bounds of messages. When one end's process is gone, however it went, the other
+end hears it as the end of the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+_LARGEST: Final = 1 << 18
+_MOST_DESCRIPTORS: Final = 16
+_MOST_WAITING: Final = 10_000
+
+Message = dict[str, Any]
+"""What is said, by the key ``say``; the rest belongs to it. JSON, since it never leaves the machine's memory."""
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a new line."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _LARGEST)
+    return ends
+
+
+class Channel:
+    """One end, on the running event loop."""
+
+    def __init__(
+        self, end: socket.socket, hear: Callable[[Message, list[int]], None], ended: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = end
+        self._hear = hear
+        self._ended = ended
+        self._waiting: deque[tuple[bytes, Sequence[int], Callable[[], None]]] = deque()
+        self._open = True
+        end.setblocking(False)
+        self._loop.add_reader(end.fileno(), self._readable)
+
+    def say(self, what: str, fds: Sequence[int] = (), sent: Callable[[], None] = lambda: None, **rest: Any) -> bool:
+        """Sends a message; ``sent`` is called when the descriptors are no longer needed here.
+
+        False when the line is down or its other end is far behind.
+        """
+        if not self._open or len(self._waiting) >= _MOST_WAITING:
+            return False
+        self._waiting.append((json.dumps({"say": what, **rest}).encode(), fds, sent))
+        if len(self._waiting) == 1:
+            self._writable()
+        return True
+
+    def close(self) -> None:
+        """No more; the other end hears it."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._end.fileno())
+            self._loop.remove_writer(self._end.fileno())
+            self._end.close()
+
+    def _writable(self) -> None:
+        while self._waiting:
+            data, fds, sent = self._waiting[0]
+            try:
+                socket.send_fds(self._end, [data], fds)
+            except BlockingIOError:
+                self._loop.add_writer(self._end.fileno(), self._writable)
+                return
+            except OSError:  # the other end is gone; reading says so
+                pass
+            sent()
+            self._waiting.popleft()
+        self._loop.remove_writer(self._end.fileno())
+
+    def _readable(self) -> None:
+        while self._open:
+            try:
+                data, fds, _, _ = socket.recv_fds(self._end, _LARGEST, _MOST_DESCRIPTORS)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self.close()
+                self._ended()
+                return
+            self._hear(json.loads(data), fds)

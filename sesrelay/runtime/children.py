@@ -1,0 +1,264 @@
+"""A set of workers as the supervisor sees it: started together, kept alive, drained together.
+
+A worker that dies is started again on the same sockets, at once the first time, later with growing waits; its
+claims are freed by a living worker, or by its replacement. What a worker says of itself comes over its channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+from sesrelay.model.clock import Clock
+from sesrelay.runtime.caps import NodeCaps
+from sesrelay.runtime.channel import Channel, Message, pair
+from sesrelay.runtime.listeners import OpenDoor
+from sesrelay.runtime.logs import PlainLog
+from sesrelay.runtime.plan import Plan
+
+START_SECONDS: Final = 60
+"""A worker that is not ready by then is given up."""
+SILENCE_SECONDS: Final = 60
+"""A worker whose loop has not turned for so long is killed: it renews nothing and answers nobody."""
+_LONG_LIFE_SECONDS: Final = 60
+_LONGEST_WAIT_SECONDS: Final = 30
+_GRACE_SECONDS: Final = 2
+"""Beyond the time of a drain, for the exit itself."""
+
+
+class WorkerFault(Exception):  # noqa: N818 - its text is for people
+    """Why the workers could not start, in one line."""
+
+
+def wait_before_restart(short_lives: int) -> float:
+    """Seconds to wait after so many lives in a row that ended soon: none, then doubling up to half a minute."""
+    return 0.0 if short_lives <= 1 else min(0.25 * 2.0 ** (short_lives - 2), _LONGEST_WAIT_SECONDS)
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One worker process. ``number`` is its place in the set, from 0; its sockets and caps go by it."""
+
+    number: int
+    incarnation: str
+    process: subprocess.Popen[bytes]
+    started_at: float
+    heard_at: float
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its end of the channel is closed: it has ended, or is about to."""
+    ready: bool = False
+    store_in_reach: bool = True
+    fault: str = ""
+    channel: Channel = field(init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every worker of the node shares, over all sets."""
+
+    node: str
+    lock_fd: int
+    clock: Clock
+    log: PlainLog
+    chance: Callable[[int], bytes]
+    metrics_dir: Path
+    gone: Callable[[int], None]
+    """Told the process id of every worker that ended (its live metrics end with it)."""
+
+
+class WorkerSet:
+    """All workers on one configuration."""
+
+    def __init__(self, plan: Plan, doors: Mapping[str, OpenDoor], around: Surroundings) -> None:
+        self.plan = plan
+        self.children: dict[int, Child] = {}
+        self._doors = doors
+        self._around = around
+        self._caps_key = around.chance(16)
+        self._caps_fd = NodeCaps.memory(plan.workers)
+        self._caps = NodeCaps(
+            *(self._caps_fd, plan.workers, 0, self._caps_key),
+            connections=plan.connections,
+            connections_per_address=plan.connections_per_address,
+        )
+        self._unreleased: list[str] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._turns = cycle(range(plan.workers))
+
+    async def start(self, *, first: bool) -> None:
+        """Returns when all are ready. Raises WorkerFault with the first one's reason; then none is left.
+
+        ``first``: no other set of this node is alive, so claims of any older incarnation of it are free.
+        """
+        loop = asyncio.get_running_loop()
+        started: list[asyncio.Future[None]] = [loop.create_future() for _ in range(self.plan.workers)]
+        names = [self._name(number) for number in range(self.plan.workers)]
+        for number, future in enumerate(started):
+            live = names if first and number == 0 else []
+            child = self._spawn(number, names[number], future, live)
+            self._keepers.append(loop.create_task(self._keep(child, future)))
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await asyncio.gather(*started)
+        except TimeoutError:
+            await self.end()
+            raise WorkerFault(f"the workers were not ready within {START_SECONDS} seconds") from None
+        except WorkerFault:
+            await self.end()
+            raise
+
+    async def _keep(self, child: Child, started: asyncio.Future[None]) -> None:
+        """Keeps a worker alive in this place. Gives up only before the first one was ready."""
+        short_lives = 0
+        while True:
+            await child.hung_up.wait()
+            await self._bury(child)
+            if not started.done():
+                started.set_exception(WorkerFault(child.fault or f"a worker ended while starting ({_how(child)})"))
+                started.exception()  # looked at by the first only: one reason is enough
+                return
+            if self._stopping:
+                return
+            self.release([child.incarnation])
+            lived = self._around.clock.monotonic() - child.started_at
+            short_lives = 1 if lived >= _LONG_LIFE_SECONDS else short_lives + 1
+            wait = wait_before_restart(short_lives)
+            self._around.log.error(
+                "worker ended; starting another",
+                **{
+                    "worker": child.number,
+                    "pid": child.process.pid,
+                    "how": child.fault or _how(child),
+                    "wait_seconds": wait,
+                },
+            )
+            await self._around.clock.sleep(wait)
+            child = self._spawn(child.number, self._name(child.number), started, [])
+
+    def _name(self, number: int) -> str:
+        return f"{self._around.node}-{number}-{self._around.chance(6).hex()}"
+
+    def _spawn(self, number: int, incarnation: str, started: asyncio.Future[None], live: list[str]) -> Child:
+        """``live``: every incarnation of this node that is not dead, for the one who frees what the others held."""
+        ours, theirs = pair()
+        sockets = {name: door.sockets[number].fileno() for name, door in self._doors.items() if not door.shared}
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sesrelay.runtime.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno(), self._caps_fd, self._around.lock_fd, *sockets.values()],
+                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._around.metrics_dir)},
+                stdin=subprocess.DEVNULL,
+            )
+        now = self._around.clock.monotonic()
+        child = self.children[number] = Child(number, incarnation, process, started_at=now, heard_at=now)
+        child.channel = Channel(ours, lambda message, _: self._hear(child, message, started), child.hung_up.set)
+        child.channel.say(
+            "start",
+            number=number,
+            workers=self.plan.workers,
+            node=self._around.node,
+            incarnation=incarnation,
+            replaces=self._unreleased,
+            live=live,
+            sockets=sockets,
+            caps_fd=self._caps_fd,
+            caps_key=self._caps_key.hex(),
+            settings=self.plan.settings,
+        )
+        return child
+
+    def _hear(self, child: Child, message: Message, started: asyncio.Future[None]) -> None:
+        child.heard_at = self._around.clock.monotonic()
+        match message:
+            case {"say": "ready"}:
+                child.ready = True
+                if not started.done():
+                    started.set_result(None)
+            case {"say": "fault", "text": text}:
+                child.fault = text
+            case {"say": "heart", "store": in_reach}:
+                child.store_in_reach = in_reach
+            case {"say": "released", "incarnations": incarnations}:
+                self._unreleased = [one for one in self._unreleased if one not in incarnations]
+
+    async def _bury(self, child: Child) -> None:
+        """Waits for its end, which is near, and gives back what it held."""
+        while child.process.poll() is None:
+            await self._around.clock.sleep(0.005)
+        child.ready = False
+        self._caps.give_back(child.number)
+        self._around.gone(child.process.pid)
+
+    def release(self, incarnations: list[str]) -> None:
+        """Has the claims of dead incarnations freed at once by a living worker, else by the next that starts."""
+        self._unreleased += incarnations
+        for child in self.children.values():
+            if child.ready and child.channel.say("release", incarnations=incarnations):
+                return
+
+    def give(self, door: str, connection: socket.socket) -> bool:
+        """Hands an accepted connection to the next worker. False: there is none that could take it."""
+        for _ in range(self.plan.workers):
+            child = self.children[next(self._turns)]
+            if child.ready and child.channel.say("client", fds=[connection.fileno()], sent=connection.close, door=door):
+                return True
+        return False
+
+    def kill_the_silent(self) -> None:
+        """Ends workers whose loop stands still; they are replaced like any dead one."""
+        now = self._around.clock.monotonic()
+        for child in self.children.values():
+            if child.ready and now - child.heard_at > SILENCE_SECONDS:
+                self._around.log.error("worker is silent; killing it", worker=child.number, pid=child.process.pid)
+                child.process.kill()
+
+    @property
+    def ready(self) -> bool:
+        """All workers take mail, and reach their store."""
+        return bool(self.children) and all(c.ready and c.store_in_reach for c in self.children.values())
+
+    async def drain(self, seconds: float) -> list[str]:
+        """Lets all finish what is under way, within so many seconds; returns the incarnations that ended."""
+        self._stopping = True
+        for child in self.children.values():
+            child.channel.say("drain", seconds=seconds)
+        await self._all_gone(seconds + _GRACE_SECONDS)
+        return await self.end()
+
+    async def end(self) -> list[str]:
+        """Ends whoever is left, at once; returns all incarnations of the set."""
+        self._stopping = True
+        for child in self.children.values():
+            if child.process.poll() is None:
+                child.process.kill()
+        await self._all_gone(_GRACE_SECONDS)
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for child in self.children.values():
+            child.channel.close()
+        if self._caps_fd >= 0:
+            os.close(self._caps_fd)
+            self._caps_fd = -1
+        return [child.incarnation for child in self.children.values()]
+
+    async def _all_gone(self, seconds: float) -> None:
+        end = self._around.clock.monotonic() + seconds
+        while self._around.clock.monotonic() < end and any(c.process.poll() is None for c in self.children.values()):
+            await self._around.clock.sleep(0.01)
+
+
+def _how(child: Child) -> str:
+    """How its process ended, for people."""
+    status = child.process.returncode
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

@@ -1,0 +1,21 @@
+"""The supervisor's eye on the metrics of all workers: what they wrote into the folder, added up.
+
+Import only when ``PROMETHEUS_MULTIPROC_DIR`` is set: the library looks at it then.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+
+def collect() -> bytes:
+    """The node's metrics in Prometheus's text format."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget(pid: int) -> None:
+    """That process is gone: its gauges go with it, its counters stay."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

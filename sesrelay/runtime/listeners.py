@@ -1,0 +1,168 @@
+"""Listening sockets: opened by the supervisor, one SO_REUSEPORT socket for each worker, kept over a worker's death.
+
+The kernel spreads connections over the sockets evenly, and connections to a dead worker's socket wait for its
+successor. A socket that systemd opened cannot be multiplied: the supervisor accepts on it and hands the
+connections out (`Passer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from sesrelay.runtime.plan import Door
+
+BACKLOG: Final = 4096
+
+
+class DoorFault(Exception):  # noqa: N818 - its text is for people
+    """Why nobody can listen there, in one line with address and port."""
+
+
+@dataclass(slots=True)
+class OpenDoor:
+    """A door and its sockets. With ``shared`` there is one, of systemd's, for all."""
+
+    door: Door
+    sockets: list[socket.socket] = field(default_factory=list)
+    shared: bool = False
+
+    @property
+    def port(self) -> int:
+        """Where it really listens."""
+        return int(self.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Whoever connects from now on is refused, as soon as the workers have closed theirs."""
+        for sock in self.sockets:
+            sock.close()
+
+
+class Doors:
+    """All doors of the node, over reloads."""
+
+    def __init__(self, passed: Iterable[socket.socket] = ()) -> None:
+        self._passed = list(passed)
+        self._open: dict[tuple[str, int], OpenDoor] = {}
+
+    def open(self, wanted: Iterable[Door], workers: int) -> dict[str, OpenDoor]:
+        """Every wanted door with a socket for each worker, by name; what is open stays. Raises DoorFault.
+
+        When one cannot be opened, those that were opened in this call are closed again.
+        """
+        fresh: list[tuple[str, int]] = []
+        found: dict[str, OpenDoor] = {}
+        try:
+            for door in wanted:
+                key = (door.address, door.port) if door.port else (door.name, 0)
+                if key not in self._open:
+                    self._open[key] = self._first(door)
+                    fresh.append(key)
+                opened = self._open[key]
+                while len(opened.sockets) < workers and not opened.shared:
+                    opened.sockets.append(_listen(door.address, opened.port))
+                found[door.name] = opened
+        except DoorFault:
+            for key in fresh:
+                self._open.pop(key).close()
+            raise
+        return found
+
+    def keep(self, wanted: Iterable[OpenDoor], workers: int) -> None:
+        """Closes every door that is not among these, and sockets beyond so many workers."""
+        kept = list(wanted)
+        for key, opened in list(self._open.items()):
+            if not any(opened is one for one in kept):
+                self._open.pop(key).close()
+            for sock in opened.sockets[workers:]:
+                sock.close()
+            del opened.sockets[workers:]
+
+    def close(self) -> None:
+        """All of them."""
+        self.keep((), 0)
+
+    def unused(self) -> list[str]:
+        """Where systemd opened a socket that no listener of the configuration wants."""
+        return ["{}:{}".format(*sock.getsockname()[:2]) for sock in self._passed]
+
+    def _first(self, door: Door) -> OpenDoor:
+        for sock in self._passed:
+            if sock.getsockname()[:2] == (door.address, door.port):
+                self._passed.remove(sock)
+                return OpenDoor(door, [sock], shared=True)
+        _probe(door.address, door.port)
+        return OpenDoor(door, [_listen(door.address, door.port)])
+
+
+def _bind(address: str, port: int, option: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if option:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        sock.setblocking(False)
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        hint = " (below 1024: CAP_NET_BIND_SERVICE or systemd sockets)" if error.errno == errno.EACCES else ""
+        raise DoorFault(f"cannot listen on {address} port {port}: {reason}{hint}") from None
+    return sock
+
+
+def _probe(address: str, port: int) -> None:
+    """A port that another program, or another relay, listens on is a fault: SO_REUSEPORT alone would share it."""
+    if port:
+        sock = _bind(address, port, 0)
+        try:
+            sock.listen(1)
+        except OSError as error:
+            raise DoorFault(f"cannot listen on {address} port {port}: {os.strerror(error.errno or 0)}") from None
+        finally:
+            sock.close()
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    sock = _bind(address, port, socket.SO_REUSEPORT)
+    sock.listen(BACKLOG)
+    return sock
+
+
+class Passer:
+    """Accepts on a socket that cannot be multiplied and gives each connection away."""
+
+    def __init__(self, sock: socket.socket, give: Callable[[socket.socket], bool]) -> None:
+        self._sock = sock
+        self._give = give
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            try:
+                connection, _ = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self.close()
+                    self._loop.call_later(1, self._resume)
+                return
+            if not self._give(connection):
+                connection.close()
+
+    def _resume(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Takes no more; connections wait in the kernel."""
+        self._loop.remove_reader(self._sock.fileno())

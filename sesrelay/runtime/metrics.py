@@ -1,0 +1,119 @@
+"""What a worker counts. On the hot path a count is one addition to a plain integer; every second the sums are
+written where the supervisor finds them (prometheus_client's files for several processes).
+
+Import only when ``PROMETHEUS_MULTIPROC_DIR`` is set: the library looks at it then. Names are a promise to
+those who watch (docs/OPERATING.md).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+DELIVERY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 14400.0)
+BATCH_SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+
+
+class WorkerMetrics:
+    """The counts of this worker since the last ``flush``."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._accepted = Counter("sesrelay_messages_accepted", "Messages that got their 250.", registry=registry)
+        self._recipients = Counter(
+            "sesrelay_recipients", "Recipients, accepted and by what became of them.", ["outcome"], registry=registry
+        )
+        self._refusals = Counter("sesrelay_refusals", "Logins and messages refused.", ["reason"], registry=registry)
+        self._connections = Gauge(
+            "sesrelay_smtp_connections", "Open SMTP sessions.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._queue = Gauge(
+            *("sesrelay_queue_recipients", "Recipients in the queue.", ["state"]),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._delivery = _Buckets(
+            Histogram(
+                *("sesrelay_delivery_seconds", "From acceptance to the next hop's answer."),
+                registry=registry,
+                buckets=DELIVERY_SECONDS,
+            ),
+            DELIVERY_SECONDS,
+        )
+        self._batches = _Buckets(
+            Histogram(
+                "sesrelay_commit_batch_size", "Accepts and settles in a commit.", registry=registry, buckets=BATCH_SIZES
+            ),
+            BATCH_SIZES,
+        )
+        self._messages = 0
+        self._outcomes: Counts[str] = Counts()
+        self._reasons: Counts[str] = Counts()
+
+    def accepted(self, recipients: int) -> None:
+        """A message was committed."""
+        self._messages += 1
+        self._outcomes["accepted"] += recipients
+
+    def refused(self, reason: str) -> None:
+        """A login or a message was refused, by this name."""
+        self._reasons[reason] += 1
+
+    def settled(self, outcome: str, seconds: float) -> None:
+        """A recipient reached this state (queued: it will be tried again), so long after acceptance."""
+        self._outcomes[outcome] += 1
+        if outcome == "delivered":
+            self._delivery.add(seconds)
+
+    def committed(self, size: int) -> None:
+        """So many accepts and settles went into one commit."""
+        self._batches.add(size)
+
+    def queue(self, states: Mapping[str, int]) -> None:
+        """The queue as it was counted just now."""
+        for state, number in states.items():
+            self._queue.labels(state).set(number)
+
+    def flush(self, connections: int) -> None:
+        """Writes the sums, and how many sessions there are."""
+        if self._messages:
+            self._accepted.inc(self._messages)
+            self._messages = 0
+        _pour(self._outcomes, self._recipients)
+        _pour(self._reasons, self._refusals)
+        self._connections.set(connections)
+        self._delivery.flush()
+        self._batches.flush()
+
+
+def _pour(counts: Counts[str], into: Counter) -> None:
+    for label, number in counts.items():
+        into.labels(label).inc(number)
+    counts.clear()
+
+
+class _Buckets:
+    """A histogram's counts between two flushes: ``observe`` itself would cost a file write for each value."""
+
+    def __init__(self, histogram: Histogram, bounds: Sequence[float]) -> None:
+        self._histogram = histogram
+        self._bounds = bounds
+        self._numbers = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._numbers[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def flush(self) -> None:
+        buckets: Iterable[tuple[int, int]] = [(place, n) for place, n in enumerate(self._numbers) if n]
+        for place, number in buckets:
+            self._histogram._buckets[place].inc(number)
+        if self._sum:
+            self._histogram._sum.inc(self._sum)
+        self._numbers = [0] * len(self._numbers)
+        self._sum = 0.0

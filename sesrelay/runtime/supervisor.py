@@ -1,0 +1,252 @@
+"""The life of a node: start the workers, keep them, exchange them at a reload, let them finish at a stop.
+
+The supervisor never opens the database and loads little: what may break breaks in a worker. It holds what must
+outlive a worker: the lock of the data folder, the listening sockets, the node's caps, the metrics of the dead.
+``ready`` stands on stderr, a line of its own, when every listener is open and every worker takes mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from sesrelay.runtime import node
+from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet
+from sesrelay.runtime.clock import SystemClock, chance, system_clock
+from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
+from sesrelay.runtime.logs import PlainLog
+from sesrelay.runtime.plan import Plan, PlanFault, read
+from sesrelay.runtime.status import Answer, StatusProtocol, text
+from sesrelay.runtime.systemd import Notifier, passed_sockets
+
+DONE: Final = 0
+CANNOT_START: Final = 2
+
+_LOOK_SECONDS: Final = 1.0
+_LEFTOVERS_SECONDS: Final = 30.0
+
+
+def serve(config: Path) -> NoReturn:
+    """Becomes the supervisor: the same process, without what the command line has loaded."""
+    os.execv(sys.executable, [sys.executable, "-m", "sesrelay.runtime.supervisor", str(config)])  # noqa: S606
+
+
+class Supervisor:
+    """One run of ``sesrelay serve``."""
+
+    def __init__(self, config: Path, notifier: Notifier, doors: Doors) -> None:
+        self._config = config
+        self._notifier = notifier
+        self._doors = doors
+        self._clock = SystemClock()  # workers' health is real time, whatever hour tests say it is
+        self._log = PlainLog(system_clock(), process="supervisor")
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._reload = False
+        self._woken = asyncio.Event()
+        self._workers: WorkerSet | None = None
+        self._old: asyncio.Task[None] | None = None
+        self._passers: list[Passer] = []
+        self._status: asyncio.Server | None = None
+        self._collect: Callable[[], bytes] = bytes
+        self._around: Surroundings | None = None
+
+    async def run(self) -> int:
+        """Until a signal says stop; returns the exit status. A fault before ``ready`` is one line on stderr."""
+        try:
+            plan = await read(self._config)
+            lock_fd = await self._lock(plan.data_dir)
+            self._listen_to_signals()
+            self._around = self._surroundings(plan.data_dir, lock_fd)
+            await self._take_up(plan, first=True)
+        except (PlanFault, node.NodeFault, DoorFault, WorkerFault) as fault:
+            if not self._stop.is_set():
+                for line in str(fault).splitlines():
+                    print(f"sesrelay: {line}", file=sys.stderr, flush=True)  # noqa: T201
+            self._doors.close()
+            return DONE if self._stop.is_set() else CANNOT_START
+        print("ready", file=sys.stderr, flush=True)  # noqa: T201
+        for place in self._doors.unused():
+            self._log.warning("systemd opened a socket that no listener of the configuration wants", place=place)
+        await self._watch()
+        await self._leave()
+        return DONE
+
+    async def _lock(self, data_dir: Path) -> int:
+        """The folder's lock; waits a little for workers of a supervisor that was killed."""
+        end = self._clock.monotonic() + _LEFTOVERS_SECONDS
+        while True:
+            try:
+                return node.lock(data_dir)
+            except node.NodeBusy as busy:
+                if busy.pid or self._clock.monotonic() > end:
+                    raise
+            await self._clock.sleep(0.1)
+
+    def _surroundings(self, data_dir: Path, lock_fd: int) -> Surroundings:
+        folder = node.run_folder(data_dir) / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        from sesrelay.runtime.collected import collect, forget  # reads that variable when it is loaded
+
+        self._collect = collect
+        return Surroundings(
+            node=node.name(data_dir, chance),
+            lock_fd=lock_fd,
+            clock=self._clock,
+            log=self._log,
+            chance=chance,
+            metrics_dir=folder,
+            gone=forget,
+        )
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+
+    def _asked_to_stop(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+        self._woken.set()
+
+    def _asked_to_reload(self) -> None:
+        self._reload = True
+        self._woken.set()
+
+    async def _take_up(self, plan: Plan, *, first: bool) -> None:
+        """Starts a set on this plan and makes it the one that counts. Raises a fault and then changes nothing."""
+        assert self._around
+        held = max([plan.workers, *(workers.plan.workers for workers in [self._workers] if workers)])
+        opened = self._doors.open((*plan.doors, plan.metrics), held)
+        fresh = WorkerSet(plan, {name: door for name, door in opened.items() if name != "metrics"}, self._around)
+        starting = asyncio.ensure_future(fresh.start(first=first))
+        stopped = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await fresh.end()
+            raise WorkerFault("stopped while starting")
+        try:
+            await starting
+        except WorkerFault:
+            if self._workers is None:
+                self._doors.close()
+            raise
+        previous, self._workers = self._workers, fresh
+        await self._open_status(opened["metrics"])
+        self._pass_on(opened)
+        node.tell_ports(plan.data_dir, {name: [door.door.address, door.port] for name, door in opened.items()})
+        self._notifier.ready()
+        if previous:
+            self._old = asyncio.create_task(self._let_finish(previous, list(opened.values())))
+
+    async def _let_finish(self, old: WorkerSet, kept: list[OpenDoor]) -> None:
+        ended = await old.drain(old.plan.drain_seconds)
+        assert self._workers
+        self._workers.release(ended)
+        self._doors.keep(kept, self._workers.plan.workers)
+
+    async def _open_status(self, door: OpenDoor) -> None:
+        if self._status:
+            if door.sockets[0].getsockname() == self._status.sockets[0].getsockname():
+                return
+            self._status.close()
+        pages = {"/metrics": self._metrics_page, "/healthz": lambda: text(200, "ok"), "/readyz": self._ready_page}
+        self._status = await asyncio.get_running_loop().create_server(
+            lambda: StatusProtocol(pages), sock=door.sockets[0].dup()
+        )
+
+    def _metrics_page(self) -> Answer:
+        return 200, "text/plain; version=0.0.4; charset=utf-8", self._collect()
+
+    def _ready_page(self) -> Answer:
+        if self._stop.is_set():
+            return text(503, "stopping")
+        return text(200, "ready") if self._workers and self._workers.ready else text(503, "not all workers are ready")
+
+    def _pass_on(self, opened: dict[str, OpenDoor]) -> None:
+        """Accepts on systemd's sockets for the workers."""
+        for passer in self._passers:
+            passer.close()
+
+        def giver(name: str) -> Callable[[Any], bool]:
+            return lambda connection: bool(self._workers and self._workers.give(name, connection))
+
+        self._passers = [Passer(door.sockets[0], giver(name)) for name, door in opened.items() if door.shared]
+
+    async def _watch(self) -> None:
+        """Signs of life, silent workers and reloads, until it is time to stop."""
+        told_at = self._clock.monotonic()
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()
+            if self._workers:
+                self._workers.kill_the_silent()
+            now = self._clock.monotonic()
+            if 0 < self._notifier.watchdog_seconds <= 3 * (now - told_at):
+                told_at = now
+                self._notifier.alive()
+            if self._reload and not self._stop.is_set() and (self._old is None or self._old.done()):
+                self._reload = False
+                await self._exchange()
+
+    async def _exchange(self) -> None:
+        """A reload: the new configuration's workers take over, or everything stays and the log says why."""
+        self._notifier.reloading(self._clock.monotonic())
+        try:
+            plan = await read(self._config)
+            if self._workers and plan.data_dir != self._workers.plan.data_dir:
+                raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
+            await self._take_up(plan, first=False)
+        except (PlanFault, DoorFault, WorkerFault) as fault:
+            for line in str(fault).splitlines():
+                self._log.error("reload refused; the old configuration stays", fault=line)
+            self._notifier.ready()
+        else:
+            self._log.info("reloaded", workers=plan.workers)
+
+    async def _leave(self) -> None:
+        """Lets the workers finish, within their time, or at once when asked twice."""
+        self._notifier.stopping()
+        self._log.info("stopping")
+        for passer in self._passers:
+            passer.close()
+        self._doors.close()
+        leaving = [asyncio.create_task(self._drain_current()), *([self._old] if self._old else [])]
+        hurried = asyncio.create_task(self._hurry.wait())
+        everybody = asyncio.gather(*leaving, return_exceptions=True)
+        await asyncio.wait((everybody, hurried), return_when=asyncio.FIRST_COMPLETED)
+        if self._hurry.is_set() and self._workers:
+            await self._workers.end()
+        hurried.cancel()
+        if self._status:
+            self._status.close()
+        self._log.info("stopped")
+
+    async def _drain_current(self) -> None:
+        if self._workers:
+            await self._workers.drain(self._workers.plan.drain_seconds)
+
+
+def main() -> int:
+    """``python -m sesrelay.runtime.supervisor CONFIG``."""
+    notifier = Notifier(os.environ, os.getpid())
+    doors = Doors(passed_sockets(os.environ, os.getpid()))
+    return asyncio.run(Supervisor(Path(sys.argv[1]), notifier, doors).run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
