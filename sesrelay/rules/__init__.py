@@ -1,0 +1,1 @@
+"""Judgments: values in, values out. No await, clock, chance, SQL or socket; time and chance are arguments."""

@@ -1,0 +1,231 @@
+"""What the relay does to a header, in one pass over its octets: a few fields change, everything else stays as it came.
+
+Date and Message-ID are replaced in place, Return-Path, Bcc and the X-SES- family are taken off, what is missing of
+Date, Message-ID and From is added at the end (MSG-2, MSG-7); Received goes on top, Feedback-ID and X-SES-Outgoing to
+the end (MSG-6). A signature that the client made over other fields still verifies (MSG-5).
+
+The header ends at the first empty line. A line that is no field ends it, too: an empty line is put in front of it, so
+that every reader behind us sees the same header as we do.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from sesrelay.model.clock import SECOND, Micros
+from sesrelay.model.message import MessageId
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules.fields import (
+    ACTIONS,
+    COUNT_HOP,
+    NOTE,
+    PASS,
+    READ_FROM,
+    READ_SENDER,
+    READ_SUBJECT,
+    REPLACE_DATE,
+    REPLACE_MESSAGE_ID,
+    TAKE_OFF,
+    TAKE_OFF_INVOCATION,
+    TAKE_OFF_TAG,
+)
+
+_FIELD: Final = re.compile(rb"(?m:^)([!-9;-~]++)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)(?:\r\n|\Z)")
+"""A field with its folded lines: name, raw body. Possessive, so that no header makes it slow or hungry."""
+_FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+_CRLF: Final = b"\r\n"
+_END: Final = b"\r\n\r\n"
+SUBJECT_LENGTH: Final = 255
+
+
+class Stamp(NamedTuple):
+    """What acceptance writes into a header."""
+
+    message_id: MessageId
+    at: Micros
+    account_id: str
+    region: str
+    service_domain: str
+    host: str
+    """The region's endpoint name, for Received."""
+    protocol: str
+    """RFC 3848, for Received; "": the relay made the mail itself."""
+    mail_from: str
+    outgoing_address: str
+    """The address that mail leaves from, for X-SES-Outgoing."""
+    client_name: str = ""
+    """What the client called itself."""
+    client_address: str = ""
+    """When Received shall show it; "": client and address stay away."""
+
+
+class Rewritten(NamedTuple):
+    """A header as it is sent, and everything that was read on the way."""
+
+    header: bytes
+    """Up to and including the empty line."""
+    consumed: int
+    """Octets of the original that ``header`` stands for; the body follows them."""
+    header_from: bytes | None
+    """Field bodies are raw: folded, with blanks. None: no such field."""
+    sender: bytes | None
+    subject: bytes
+    hops: int
+    """Received fields it came with."""
+    tags: Mapping[str, str]
+    """X-SES- fields that were taken off, by upper-case name."""
+    invocation_id: str
+
+
+def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
+    """The header at the start of ``block`` (a whole message, or its header alone), rewritten.
+
+    Raises Refused(DUPLICATE_HEADER) with the name of the field as it was spelled.
+    """
+    stop, behind = _extent(block)
+    parts = [_received(stamp)]
+    found: dict[int, bytes] = {}
+    seen: set[bytes] = set()
+    tags: dict[str, str] = {}
+    hops = copied = end = 0
+    for match in _FIELD.finditer(block, 0, stop):
+        start, after = match.span()
+        if start != end:
+            break
+        end = after
+        name = match[1].lower()
+        action = ACTIONS.get(name)
+        if action is None:
+            continue
+        if action == COUNT_HOP:
+            hops += 1
+            continue
+        if action == NOTE:
+            seen.add(name)
+            continue
+        if action < TAKE_OFF:
+            if name in seen:
+                raise Refused(Refusal.DUPLICATE_HEADER, match[1].decode("ascii"))
+            seen.add(name)
+            if action == PASS:
+                continue
+        if action < REPLACE_DATE:
+            found[action] = match[2]
+            continue
+        parts.append(block[copied:start])
+        copied = after
+        if action == REPLACE_DATE:
+            parts.append(_date_field(stamp.at // SECOND))
+        elif action == REPLACE_MESSAGE_ID:
+            parts.append(_message_id_field(stamp))
+        elif action == TAKE_OFF_TAG:
+            tags.setdefault(name.decode().upper(), text(match[2]))
+        elif action == TAKE_OFF_INVOCATION:
+            found.setdefault(action, match[2])
+    parts.append(block[copied:end])
+    if end and not block.endswith(_CRLF, 0, end):
+        parts.append(_CRLF)
+    parts.append(_additions(stamp, seen))
+    return Rewritten(
+        b"".join(parts),
+        behind if end == stop else end,
+        found.get(READ_FROM),
+        found.get(READ_SENDER),
+        found.get(READ_SUBJECT, b""),
+        hops,
+        tags,
+        text(found.get(TAKE_OFF_INVOCATION, b"")),
+    )
+
+
+def text(body: bytes, length: int = 1000) -> str:
+    """A raw field body as text of one line, at most so long; octets that are not UTF-8 become U+FFFD."""
+    return _FOLD.sub(b"", body).decode("utf-8", "replace").strip()[:length]
+
+
+def rfc5322_date(at: Micros) -> str:
+    """``Mon, 23 Nov 2026 15:10:08 +0000``"""
+    return _date(at // SECOND)
+
+
+def domain_of_region(region: str, service_domain: str) -> str:
+    """The domain of message ids, MAILER-DAEMON and return paths of a region: ``us-east-1.relay.example.net``."""
+    return f"{region}.{service_domain}"
+
+
+def body_hash(content: bytes, header_length: int) -> bytes:
+    """SHA-256 of the body in DKIM's simple form: without empty lines at its end (RFC 6376 §3.4.3)."""
+    length = len(content[header_length:].rstrip(_CRLF))
+    digest = hashlib.sha256(memoryview(content)[header_length : header_length + length])
+    digest.update(_CRLF)
+    return digest.digest()
+
+
+def _extent(block: bytes) -> tuple[int, int]:
+    """Where the fields end, and where the body begins."""
+    if block.startswith(_CRLF):
+        return 0, 2
+    end = block.find(_END)
+    return (len(block), len(block)) if end < 0 else (end + 2, end + 4)
+
+
+def _received(stamp: Stamp) -> bytes:
+    # RFC 5321 §4.4 wants "from" with the client's name and address: left away unless configured, as SES does.
+    client = ""
+    if stamp.client_address:
+        client = f"from {_UNSAFE.sub('?', stamp.client_name)} ([{_UNSAFE.sub('?', stamp.client_address)}]) "
+    protocol = f" with {stamp.protocol}" if stamp.protocol else ""
+    return (
+        f"Received: {client}by {stamp.host}{protocol} id {stamp.message_id};\r\n\t{_date(stamp.at // SECOND)}\r\n"
+    ).encode("ascii", "replace")
+
+
+def _additions(stamp: Stamp, seen: set[bytes]) -> bytes:
+    """The fields that go to the end of the header, and the empty line."""
+    added = []
+    if b"date" not in seen:
+        added.append(_date_field(stamp.at // SECOND))
+    if b"message-id" not in seen:
+        added.append(_message_id_field(stamp))
+    if b"from" not in seen:
+        added.append(f"From: {stamp.mail_from}\r\n".encode("ascii", "replace"))
+    if b"feedback-id" not in seen:
+        added.append(_feedback_id(stamp.account_id, stamp.region))
+    added.append(_outgoing(stamp.at // (86400 * SECOND), stamp.outgoing_address))
+    return b"".join(added)
+
+
+@lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+@lru_cache(maxsize=16)
+def _date_field(second: int) -> bytes:
+    return f"Date: {_date(second)}\r\n".encode()
+
+
+def _message_id_field(stamp: Stamp) -> bytes:
+    domain = domain_of_region(stamp.region, stamp.service_domain)
+    return f"Message-ID: <{stamp.message_id}@{domain}>\r\n".encode()
+
+
+@lru_cache(maxsize=4096)
+def _feedback_id(account_id: str, region: str) -> bytes:
+    """SES's form: the account hidden in a hash that stays the same, so that receivers can tell senders apart."""
+    sender = base64.b64encode(hashlib.sha256(f"{region}:{account_id}".encode()).digest()).decode()
+    return f"Feedback-ID: ::1.{region}.{sender}:AmazonSES\r\n".encode()
+
+
+@lru_cache(maxsize=16)
+def _outgoing(day: int, address: str) -> bytes:
+    date = datetime.fromtimestamp(day * 86400, UTC)
+    return f"X-SES-Outgoing: {date:%Y.%m.%d}-{address}\r\n\r\n".encode()

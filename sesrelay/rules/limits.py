@@ -1,0 +1,84 @@
+"""How many recipients an account may write to, in 24 hours and a second; integers, exact (LIM-2 to LIM-5).
+
+The rate is a token bucket that holds one second's worth, at least one recipient. A message passes while there is one
+token left, however many recipients it has; what it takes too much is a debt to be earned back (LIM-3). Tokens are
+millionths of a recipient: at one recipient a second a microsecond earns exactly one. For rates with a fraction time is
+credited in whole periods of at most 1000 microseconds and the rest stays uncredited in ``token_at``: nothing is lost.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final
+
+from sesrelay.model.account import AccountFacts, LimitState
+from sesrelay.model.clock import Micros
+from sesrelay.model.refusal import Refusal, Refused
+
+RECIPIENT: Final = 1_000_000
+"""One recipient in tokens."""
+_FINEST: Final = 1000
+"""Rates count to the thousandth of a recipient a second."""
+
+
+@lru_cache(maxsize=1024)
+def _earning(rate: float) -> tuple[int, Micros]:
+    """(tokens, period): what a rate earns in each whole period of microseconds."""
+    return Fraction(rate).limit_denominator(_FINEST).as_integer_ratio()
+
+
+def bucket_size(rate: float, burst_seconds: float = 1.0) -> int:
+    """Tokens of a full bucket: the rate's worth of ``burst_seconds``, at least one recipient."""
+    return max(RECIPIENT, int(Fraction(rate).limit_denominator(_FINEST) * Fraction(burst_seconds) * RECIPIENT))
+
+
+_size = lru_cache(maxsize=1024)(bucket_size)
+
+
+def refilled(state: LimitState, rate: float, now: Micros, burst_seconds: float = 1.0) -> LimitState:
+    """The bucket with what was earned until ``now``; a clock that went backwards earns and costs nothing."""
+    earned, period = _earning(rate)
+    periods = max(0, now - state.token_at) // period
+    size = _size(rate, burst_seconds)
+    tokens = state.tokens + periods * earned
+    if tokens >= size:
+        return LimitState(size, max(now, state.token_at), state.used_24_hours)
+    return LimitState(tokens, state.token_at + periods * period, state.used_24_hours)
+
+
+def fresh(rate: float, now: Micros, burst_seconds: float = 1.0) -> LimitState:
+    """The state of an account that never sent: a full bucket."""
+    return LimitState(_size(rate, burst_seconds), now, 0)
+
+
+def count_quota(state: LimitState, quota: int, recipients: int) -> LimitState:
+    """Counts recipients in the 24 hours. Refused when they would not all fit; a negative quota is unlimited (LIM-2)."""
+    used = state.used_24_hours + recipients
+    if recipients and 0 <= quota < used:
+        raise Refused(Refusal.QUOTA_EXCEEDED)
+    return LimitState(state.tokens, state.token_at, used)
+
+
+def take_tokens(state: LimitState, rate: float, recipients: int, now: Micros, burst_seconds: float = 1.0) -> LimitState:
+    """Takes recipients out of the bucket. Refused when less than one is left; a negative rate is unlimited (LIM-3)."""
+    if rate < 0:
+        return state
+    state = refilled(state, rate, now, burst_seconds)
+    if state.tokens < RECIPIENT:
+        raise Refused(Refusal.RATE_EXCEEDED)
+    return LimitState(state.tokens - recipients * RECIPIENT, state.token_at, state.used_24_hours)
+
+
+def count(
+    facts: AccountFacts,
+    state: LimitState,
+    now: Micros,
+    *,
+    quota_units: int,
+    rate_units: int,
+    burst_seconds: float = 1.0,
+) -> LimitState:
+    """The state after a message: first the quota, then the rate (SMTP-6). Raises Refused and then changes nothing."""
+    state = count_quota(state, facts.quota, quota_units)
+    return take_tokens(state, facts.rate, rate_units, now, burst_seconds)

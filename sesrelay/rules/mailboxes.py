@@ -1,0 +1,202 @@
+"""The mailboxes of From and Sender, parsed strictly and refused in the words that SES's clients know.
+
+SES parses with JavaMail, so its texts are JavaMail's (ses-facts §1.4). Display names, comments and quoted local parts
+are passed over, encoded words left alone; the address itself is looked at character by character. Obsolete routes are
+dropped, the members of a group count as mailboxes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from sesrelay.model.refusal import Refusal, Refused
+
+_SPECIALS: Final = frozenset('()<>,;:\\"[]@')
+_FOLD: Final = re.compile(r"\r\n(?=[ \t])")
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABELS: Final = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+_PLAIN: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABELS}\Z")
+_USUAL: Final = re.compile(rf'(?:"[^"\\<>]*+"|[^"\\<>(),;:@\[\]]*+)[ \t]*<({_ATOM}(?:\.{_ATOM})*@{_LABELS})>\Z')
+"""What nearly every From is; only a quicker way to the answer that the parser below gives."""
+
+
+class Mailbox(NamedTuple):
+    """One mailbox: its address, and how it was spelled, unfolded, with its display name."""
+
+    address: str
+    spelled: str
+
+
+@lru_cache(maxsize=4096)
+def parse(field: bytes) -> tuple[Mailbox, ...]:
+    """The mailboxes of a field body, raw. Raises Refused(MALFORMED) with JavaMail's words; never returns none."""
+    text = _FOLD.sub("", field.decode("latin-1")).strip(" \t\r\n")
+    if _PLAIN.match(text):
+        return (Mailbox(text, text),)
+    if usual := _USUAL.match(text):
+        return (Mailbox(usual[1], _printable(text)),)
+    found = tuple(_mailboxes(text))
+    if not found:
+        raise _malformed("Empty address")
+    return found
+
+
+def check_address(address: str) -> None:
+    """Raises Refused(MALFORMED) unless it is ``local@domain`` as JavaMail's strict check wants it."""
+    domain_at = _check_local(address) + 1
+    _check_domain(address[domain_at:])
+
+
+def _malformed(words: str) -> Refused:
+    return Refused(Refusal.MALFORMED, words)
+
+
+def _printable(text: str) -> str:
+    """Octets over 127 cannot go into a reply."""
+    return text if text.isascii() else text.encode("ascii", "replace").decode()
+
+
+def _mailboxes(text: str) -> Iterator[Mailbox]:
+    """Takes the list apart at its commas, outside of quotes, comments, brackets."""
+    start = 0
+    in_group = False
+    for at, kind in _separators(text):
+        if kind == ":":
+            if in_group:
+                raise _malformed("Nested group")
+            in_group = True
+        else:
+            if kind == ";" and not in_group:
+                raise _malformed("Illegal semicolon, not in group")
+            yield from _mailbox(text[start:at])
+            in_group = in_group and kind != ";"
+        start = at + 1
+    yield from _mailbox(text[start:])
+
+
+def _separators(text: str) -> Iterator[tuple[int, str]]:
+    at = 0
+    while at < len(text):
+        character = text[at]
+        if character in '("<[':
+            at = _closed(text, at)
+        elif character in ",;:":
+            yield at, character
+        elif character in ")>":
+            raise _malformed("Missing '('" if character == ")" else "Missing '<'")
+        at += 1
+
+
+def _closed(text: str, at: int) -> int:
+    """Where the comment, quoted string, angle address or domain literal that begins at ``at`` ends."""
+    opening = text[at]
+    closing = {"(": ")", '"': '"', "<": ">", "[": "]"}[opening]
+    depth = 1
+    quoted = False
+    at += 1
+    while at < len(text):
+        character = text[at]
+        if character == "\\":
+            at += 1
+        elif opening == "<" and character == '"':
+            quoted = not quoted
+        elif quoted:
+            pass
+        elif character == closing:
+            depth -= 1
+            if not depth:
+                return at
+        elif opening == "(" and character == "(":
+            depth += 1
+        at += 1
+    raise _malformed("Missing '\"'" if quoted else f"Missing '{closing}'")
+
+
+def _mailbox(text: str) -> Iterator[Mailbox]:
+    """One element of the list: ``name <address>``, or a bare address with comments; nothing for an empty element."""
+    bare = []
+    angle: str | None = None
+    at = 0
+    while at < len(text):
+        character = text[at]
+        if character in '("<[':
+            end = _closed(text, at)
+            if character == "<":
+                if angle is not None:
+                    raise _malformed("Extra route-addr")
+                angle = text[at + 1 : end]
+            elif character != "(":
+                bare.append(text[at : end + 1])
+            at = end
+        else:
+            bare.append(character)
+        at += 1
+    address = "".join(bare).strip() if angle is None else _without_route(angle.strip())
+    if angle is None and not address:
+        return
+    check_address(address)
+    yield Mailbox(address, _printable(text.strip()))
+
+
+def _without_route(angle: str) -> str:
+    """RFC 5322 §4.4: ``@one,@two:local@domain`` is taken and its route ignored."""
+    if not angle.startswith("@"):
+        return angle
+    route, colon, address = angle.partition(":")
+    if not colon or not all(hop.strip().startswith("@") for hop in route.split(",")):
+        raise _malformed("Illegal route-addr")
+    return address
+
+
+def _check_local(address: str) -> int:
+    """The place of the ``@`` behind the local part."""
+    if not address:
+        raise _malformed("Empty address")
+    quoted = False
+    last = ""
+    for at, character in enumerate(address):
+        if character == "\\" or last == "\\":
+            pass
+        elif character == '"':
+            quoted = not quoted
+        elif quoted:
+            pass
+        elif character == "@":
+            if at == 0:
+                raise _malformed("Missing local name")
+            if last == ".":
+                raise _malformed("Local address ends with dot")
+            return at
+        elif character == "." and last in ("", "."):
+            raise _malformed("Local address contains dot-dot" if last else "Local address starts with dot")
+        elif not " " < character < "\x7f":
+            raise _malformed("Local address contains control or whitespace")
+        elif character in _SPECIALS:
+            raise _malformed("Local address contains illegal character")
+        last = "" if last == "\\" else character
+    raise _malformed("Unterminated quote" if quoted else "Missing final '@domain'")
+
+
+def _check_domain(domain: str) -> None:
+    if not domain:
+        raise _malformed("Missing domain")
+    if domain[0] == "[":
+        if domain.find("]") != len(domain) - 1:
+            raise _malformed("Domain literal end not at end of domain")
+        if not all(" " < character < "\x7f" for character in domain):
+            raise _malformed("Domain contains control or whitespace")
+        return
+    last = ""
+    for character in domain:
+        if character == "." and last in ("", "."):
+            raise _malformed("Domain contains dot-dot" if last else "Domain starts with dot")
+        if not " " < character < "\x7f":
+            raise _malformed("Domain contains control or whitespace")
+        if not (character.isalnum() or character in "-."):
+            raise _malformed("Domain contains illegal character")
+        last = character
+    if last == ".":
+        raise _malformed("Domain ends with dot")
