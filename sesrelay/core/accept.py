@@ -1,0 +1,270 @@
+"""Taking responsibility for a message: the only way into the queue, for clients and for the relay itself.
+
+Gather what is known of message and account, judge by pure rules, apply in one transaction. The judgment is made
+twice: on cached facts before anything is written, and, binding, by the store inside the transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from sesrelay.model.account import AccountFacts, LimitState
+from sesrelay.model.address import domain_of
+from sesrelay.model.clock import Clock, Micros
+from sesrelay.model.message import (
+    Claim,
+    MessageId,
+    NewMessage,
+    NewRecipient,
+    Origin,
+    SpooledBody,
+    Submission,
+)
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules import acceptance, headers, mailboxes
+from sesrelay.rules.mailboxes import Mailbox
+from sesrelay.rules.sandbox import is_simulated, simulator_domains
+from sesrelay.store.accepting import Accepted, AcceptOrder, Judge
+from sesrelay.store.errors import StoreError, UnknownAccount
+
+BIG_HEADER: Final = 65_536
+"""Octets of header beyond which reading it goes to a thread: the loop serves others meanwhile."""
+_UUID_VERSION: Final = (0x4 << 76) | (0x2 << 62)
+_UUID_CHANCE: Final = (1 << 128) - 1 ^ (0xF << 76) ^ (0x3 << 62)
+
+
+class AcceptStore(Protocol):
+    """What acceptance needs of the store."""
+
+    async def accept(self, order: AcceptOrder) -> Accepted: ...
+
+    async def facts(self, account_id: str, region: str) -> AccountFacts: ...
+
+
+class HandOver(Protocol):
+    """This worker's own delivery: takes new mail from memory, without a way through the database."""
+
+    def admits(self, account_id: str, domain: str, octets: int) -> bool:
+        """Whether there is room for one more recipient of that destination and account; if so, it is taken."""
+
+    def take(self, claims: tuple[Claim, ...], content: bytes | None) -> None:
+        """Committed and ours: deliver now. ``content`` None: read it from the store."""
+
+    def withdraw(self, account_id: str, domain: str, octets: int) -> None:
+        """What was admitted will not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What the relay calls itself in the mail that it accepts."""
+
+    service_domain: str
+    regions: tuple[str, ...]
+    """In the order of the configuration; a region's place is in its message ids."""
+    endpoints: Mapping[str, str]
+    """By region, the SMTP endpoint's host name."""
+    outgoing_address: str = "127.0.0.1"
+    received_shows_client: bool = False
+
+
+class Acceptance:
+    """The way in: ``accept`` is all of it."""
+
+    def __init__(
+        self,
+        store: AcceptStore,
+        clock: Clock,
+        chance: Callable[[int], bytes],
+        naming: Naming,
+        hand_over: HandOver,
+        *,
+        burst_seconds: float = 1.0,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+        self._naming = naming
+        self._hand_over = hand_over
+        self._burst_seconds = burst_seconds
+        self._numbers = {region: number for number, region in enumerate(naming.regions)}
+        self._simulator = simulator_domains(naming.service_domain)
+
+    async def accept(self, submission: Submission) -> MessageId:
+        """The id under which the message is now durable and will be delivered or bounced. Raises Refused.
+
+        Must run to its end once begun: a caller whose client may go away runs it in a task of its own.
+        """
+        stamp = self._stamp(submission)
+        read = await self._read(submission, stamp)
+        judge: Judge | None = None
+        quota_units = 0
+        if submission.origin is Origin.CLIENT:
+            candidate = self._candidate(submission, read)
+            quota_units = candidate.quota_units
+            judge = await self._advised(submission, candidate)
+        message = self._message(submission, stamp, read)
+        invocation_id = submission.invocation_id or read.invocation_id
+        order = AcceptOrder(
+            message,
+            judge,
+            quota_units,
+            invocation_id,
+            _request_hash(submission) if invocation_id else b"",
+            submission.consumes_outbox,
+        )
+        return await self._apply(order)
+
+    def _stamp(self, submission: Submission) -> headers.Stamp:
+        naming = self._naming
+        now = self._clock.now()
+        return headers.Stamp(
+            MessageId.make(self._numbers[submission.region], now, self._unique()),
+            now,
+            submission.account_id,
+            submission.region,
+            naming.service_domain,
+            naming.endpoints[submission.region],
+            submission.protocol,
+            submission.mail_from,
+            naming.outgoing_address,
+            submission.client_name,
+            submission.client_address if naming.received_shows_client else "",
+        )
+
+    def _unique(self) -> bytes:
+        """A UUID of version 4 (RFC 9562 §5.4)."""
+        return (int.from_bytes(self._chance(16), "big") & _UUID_CHANCE | _UUID_VERSION).to_bytes(16, "big")
+
+    async def _read(self, submission: Submission, stamp: headers.Stamp) -> headers.Rewritten:
+        content = submission.content
+        if isinstance(content, bytes):
+            if len(content) <= BIG_HEADER or content.find(b"\r\n\r\n", 0, BIG_HEADER) >= 0:
+                return headers.rewrite(content, stamp)
+            return await asyncio.to_thread(headers.rewrite, content, stamp)
+        block = content.header
+        read = await asyncio.to_thread(headers.rewrite, block, stamp)
+        if read.consumed == len(block) and not block.endswith(b"\r\n\r\n") and block != b"\r\n":
+            raise Refused(Refusal.MALFORMED, "Message header is too long")
+        return read
+
+    def _candidate(self, submission: Submission, read: headers.Rewritten) -> acceptance.Candidate:
+        envelope = Mailbox(submission.mail_from, submission.mail_from)
+        authors = (envelope,) if read.header_from is None else mailboxes.parse(read.header_from)
+        sender = () if read.sender is None else mailboxes.parse(read.sender)
+        recipients = _distinct(submission.recipients)
+        simulated = sum(is_simulated(address, self._simulator) for address in recipients)
+        return acceptance.Candidate(
+            submission.access_key_id,
+            authors[0].address,
+            (*authors, *sender, envelope),
+            recipients,
+            submission.recipients_named,
+            self._simulator,
+            len(recipients) - simulated,
+        )
+
+    async def _advised(self, submission: Submission, candidate: acceptance.Candidate) -> Judge:
+        """Judges on what is known already, so that a body that is refused is not written; and again when it counts."""
+        advised = await self._facts(submission)
+        acceptance.check(candidate, advised)
+        burst_seconds = self._burst_seconds
+
+        def judge(facts: AccountFacts, state: LimitState, now: Micros) -> LimitState:
+            return acceptance.judge(candidate, facts, state, now, checked=advised, burst_seconds=burst_seconds)
+
+        return judge
+
+    async def _facts(self, submission: Submission) -> AccountFacts:
+        try:
+            return await self._store.facts(submission.account_id, submission.region)
+        except UnknownAccount:
+            raise Refused(Refusal.NOT_SUBSCRIBED) from None
+        except StoreError as error:
+            raise Refused(Refusal.UNAVAILABLE) from error
+
+    def _message(self, submission: Submission, stamp: headers.Stamp, read: headers.Rewritten) -> NewMessage:
+        header_length = len(read.header)
+        content, length = _rewritten(submission.content, read)
+        return NewMessage(
+            stamp.message_id,
+            submission.account_id,
+            submission.region,
+            submission.origin,
+            submission.access_key_id,
+            submission.mail_from,
+            submission.mail_from if read.header_from is None else mailboxes.parse(read.header_from)[0].address,
+            headers.text(read.subject, headers.SUBJECT_LENGTH),
+            stamp.at,
+            content,
+            header_length,
+            submission.eight_bit,
+            read.hops,
+            headers.body_hash(content, header_length) if isinstance(content, bytes) else b"",
+            json.dumps(read.tags) if read.tags else "",
+            self._recipients(submission, length),
+        )
+
+    def _recipients(self, submission: Submission, octets: int) -> tuple[NewRecipient, ...]:
+        """Each address once, in the client's order; as many as there is room for go straight to our own delivery."""
+        admits = self._hand_over.admits
+        account_id = submission.account_id
+        return tuple(
+            NewRecipient(number, address, domain := domain_of(address), admits(account_id, domain, octets))
+            for number, address in enumerate(_distinct(submission.recipients))
+        )
+
+    async def _apply(self, order: AcceptOrder) -> MessageId:
+        message = order.message
+        content = message.content
+        try:
+            accepted = await self._store.accept(order)
+        except BaseException:
+            self._withdraw(message)
+            raise
+        if accepted.replayed:
+            self._withdraw(message)
+        elif accepted.claims:
+            self._hand_over.take(accepted.claims, content if isinstance(content, bytes) else None)
+        return accepted.message_id
+
+    def _withdraw(self, message: NewMessage) -> None:
+        octets = _length(message.content)
+        for recipient in message.recipients:
+            if recipient.claimed:
+                self._hand_over.withdraw(message.account_id, recipient.domain, octets)
+
+
+def _distinct(recipients: tuple[str, ...]) -> tuple[str, ...]:
+    """An address that was named twice gets one copy."""
+    return recipients if len(recipients) < 2 else tuple(dict.fromkeys(recipients))
+
+
+def _rewritten(content: bytes | SpooledBody, read: headers.Rewritten) -> tuple[bytes | SpooledBody, int]:
+    """The message with its new header, and its length."""
+    if isinstance(content, bytes):
+        whole = read.header + content[read.consumed :]
+        return whole, len(whole)
+    spooled = replace(content, header=read.header + content.header[read.consumed :])
+    return spooled, _length(spooled)
+
+
+def _length(content: bytes | SpooledBody) -> int:
+    return len(content) if isinstance(content, bytes) else len(content.header) + content.body_length
+
+
+def _request_hash(submission: Submission) -> bytes:
+    """Tells whether an invocation id came again with the same request (BEY-5): envelope and message as they came."""
+    envelope = "\0".join((submission.mail_from, *submission.recipients, "", ""))
+    digest = hashlib.sha256(envelope.encode("utf-8", "surrogateescape"))
+    content = submission.content
+    if isinstance(content, bytes):
+        digest.update(content)
+    else:
+        digest.update(content.header)
+        digest.update(b"%d %d" % (content.body_length, content.body_crc32))
+    return digest.digest()

@@ -1,0 +1,86 @@
+"""Letting a client in: whose access key it is, whether the password belongs to it, whether the account is open here.
+
+An unknown key costs the same work as a known one, an inactive key and a wrong password the same as a right one: the
+answer and its time tell nothing about which it was (SMTP-4). Trouble of our own never says that a password is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+import structlog
+
+from sesrelay.model.account import AccountFacts, KeyStatus, Login
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules.credentials import password_matches
+from sesrelay.store import credentials, secrets
+from sesrelay.store.credentials import StoredKey
+from sesrelay.store.errors import UnknownAccount
+from sesrelay.store.keyring import Keyring
+from sesrelay.store.transaction import Transaction
+
+T = TypeVar("T")
+_log = structlog.get_logger()
+_TABLE: Final = "access_keys"
+_NOBODY: Final = "AKIA2222222222222222"
+"""A key id that no key has: what stands in for a key that does not exist."""
+
+
+class LoginStore(Protocol):
+    """What logging in needs of the store."""
+
+    async def read(self, function: Callable[[Transaction], T]) -> T: ...
+
+    async def facts(self, account_id: str, region: str) -> AccountFacts: ...
+
+
+class LoginDesk:
+    """Where credentials are looked at; ``login`` is all of it."""
+
+    def __init__(self, store: LoginStore, keyring: Keyring | None, chance: Callable[[int], bytes]) -> None:
+        """``keyring`` None: the master key is missing; every login gets LOGIN_UNAVAILABLE."""
+        self._store = store
+        self._keyring = keyring
+        self._nobody = None if keyring is None else _nobody(keyring, chance)
+
+    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+        """For whom the session speaks. ``password``: octets as the client sent them, base64 decoded by the front.
+
+        Raises Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, LOGIN_UNAVAILABLE.
+        """
+        try:
+            return await self._login(access_key_id, password, region)
+        except Refused:
+            raise
+        except Exception as trouble:
+            _log.exception("login unavailable", access_key_id=access_key_id[:32])
+            raise Refused(Refusal.LOGIN_UNAVAILABLE) from trouble
+
+    async def _login(self, access_key_id: str, password: bytes, region: str) -> Login:
+        if self._keyring is None or self._nobody is None:
+            raise Refused(Refusal.LOGIN_UNAVAILABLE)
+        wanted = access_key_id if access_key_id.isascii() and access_key_id.isalnum() else ""
+        found = await self._store.read(lambda tx: credentials.find_key(tx, wanted))
+        key = found or self._nobody
+        secret = secrets.unseal(self._keyring, _TABLE, key.access_key_id, key.sealed).decode()
+        matches = password_matches(secret, region, password)
+        if found is None or not matches or key.status is not KeyStatus.ACTIVE:
+            raise Refused(Refusal.BAD_CREDENTIALS)
+        await self._check_subscription(key.account_id, region)
+        return Login(key.account_id, key.user_name, key.access_key_id)
+
+    async def _check_subscription(self, account_id: str, region: str) -> None:
+        """SMTP-14: only who has the right password learns that the account is closed."""
+        try:
+            facts = await self._store.facts(account_id, region)
+        except UnknownAccount:
+            raise Refused(Refusal.NOT_SUBSCRIBED) from None
+        if facts.closed:
+            raise Refused(Refusal.NOT_SUBSCRIBED)
+
+
+def _nobody(keyring: Keyring, chance: Callable[[int], bytes]) -> StoredKey:
+    """A key that nobody has, sealed as every other: opening it costs what opening a real one costs."""
+    sealed = secrets.seal(keyring, _TABLE, _NOBODY, chance(20).hex().encode(), chance)
+    return StoredKey(_NOBODY, "", "", KeyStatus.INACTIVE, sealed, 0)

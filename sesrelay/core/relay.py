@@ -1,0 +1,52 @@
+"""What every front and worker gets: the verbs of the relay, wired to this process's store and delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sesrelay.core.accept import Acceptance, AcceptStore, HandOver, Naming
+from sesrelay.core.login import LoginDesk, LoginStore
+from sesrelay.core.settle import SettleStore, Settling
+from sesrelay.model.account import Login
+from sesrelay.model.clock import Clock
+from sesrelay.model.message import AttemptResult, MessageId, Submission
+from sesrelay.rules.retries import DEFAULT, Schedule
+from sesrelay.store.keyring import Keyring
+
+
+class RelayStore(AcceptStore, LoginStore, SettleStore, Protocol):
+    """What the verbs need of the store."""
+
+
+class Relay:
+    """``accept``, ``login``, ``settle``: each is described where it is built."""
+
+    def __init__(
+        self,
+        store: RelayStore,
+        clock: Clock,
+        chance: Callable[[int], bytes],
+        naming: Naming,
+        hand_over: HandOver,
+        *,
+        keyring: Keyring | None,
+        schedule: Schedule = DEFAULT,
+        burst_seconds: float = 1.0,
+    ) -> None:
+        """``chance(n)``: n octets that nobody can foresee."""
+        self._acceptance = Acceptance(store, clock, chance, naming, hand_over, burst_seconds=burst_seconds)
+        self._desk = LoginDesk(store, keyring, chance)
+        self._settling = Settling(store, clock, chance, schedule)
+
+    async def accept(self, submission: Submission) -> MessageId:
+        """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""
+        return await self._acceptance.accept(submission)
+
+    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+        """Who a client is; ``login.LoginDesk.login``. Raises Refused."""
+        return await self._desk.login(access_key_id, password, region)
+
+    async def settle(self, results: Sequence[AttemptResult]) -> None:
+        """Takes note of what became of mail; ``settle.Settling.settle``."""
+        await self._settling.settle(results)

@@ -1,0 +1,57 @@
+"""Taking note of what became of mail: results turned into verdicts, verdicts written in one transaction.
+
+What a verdict does (state, history, the bounce to the sender) is in the verdict; the store applies it while the claim
+is still ours. A note is never dropped: while the database is away it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from sesrelay.killpoints import reached
+from sesrelay.model.clock import Clock
+from sesrelay.model.message import AttemptResult, MessageId, Settlement
+from sesrelay.rules.outcomes import verdict
+from sesrelay.rules.retries import Schedule
+
+_log = structlog.get_logger()
+
+
+class SettleStore(Protocol):
+    """What settling needs of the store."""
+
+    async def settle(self, settlements: Sequence[Settlement]) -> frozenset[tuple[MessageId, int]]: ...
+
+
+class Settling:
+    """The way out of the queue: ``settle`` is all of it."""
+
+    def __init__(self, store: SettleStore, clock: Clock, chance: Callable[[int], bytes], schedule: Schedule) -> None:
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+        self._schedule = schedule
+
+    async def settle(self, results: Sequence[AttemptResult]) -> None:
+        """Writes what became of these claims; returns when it is durable."""
+        now = self._clock.now()
+        settlements = [
+            Settlement(result.claim, verdict(result, now, self._spread(), self._schedule)) for result in results
+        ]
+        reached("before-settle")
+        applied = await self._store.settle(settlements)
+        for settlement in settlements:
+            claim = settlement.claim
+            if (claim.message_id, claim.number) not in applied:
+                _log.warning(
+                    "result of a claim that was no longer ours",
+                    message_id=str(claim.message_id),
+                    recipient=claim.number,
+                    state=settlement.verdict.state.value,
+                )
+
+    def _spread(self) -> float:
+        return int.from_bytes(self._chance(4), "big") / 2**32
