@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sesrelay.runtime import node
+
+HOLD = """
+import sys, pathlib
+from sesrelay.runtime import node
+node.lock(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_relay_on_one_folder_is_told_who_holds_it(tmp_path: Path) -> None:
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout
+    assert first.stdout.readline() == "held\n"
+    with pytest.raises(node.NodeBusy, match=rf"another relay runs on the data folder .* \(process {first.pid}\)"):
+        node.lock(tmp_path)
+    first.communicate()
+    os.close(node.lock(tmp_path))
+
+
+def test_workers_that_outlive_their_supervisor_keep_the_folder(tmp_path: Path) -> None:
+    fd = node.lock(tmp_path)
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd])
+    os.close(fd)
+    (node.run_folder(tmp_path) / "lock").write_text("999999999\n")
+    with pytest.raises(node.NodeBusy, match="the workers of one that was killed"):
+        node.lock(tmp_path)
+    worker.communicate(b"\n")
+    os.close(node.lock(tmp_path))
+
+
+def test_a_missing_data_folder_is_said_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(node.NodeFault, match=r"does not exist .*sesrelay init"):
+        node.lock(tmp_path / "nowhere")
+
+
+def test_a_nodes_name_is_made_once(tmp_path: Path) -> None:
+    made = node.name(tmp_path, lambda octets: b"\xab" * octets)
+    assert made.endswith("-ababab")
+    assert node.name(tmp_path, os.urandom) == made
+
+
+def test_ports_are_told_whole(tmp_path: Path) -> None:
+    node.run_folder(tmp_path).mkdir()
+    node.tell_ports(tmp_path, {"smtp-0": ["127.0.0.1", 2587]})
+    assert json.loads((tmp_path / "run" / "ports.json").read_text()) == {"smtp-0": ["127.0.0.1", 2587]}
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["ports.json"]
