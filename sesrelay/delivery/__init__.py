@@ -1,0 +1,1 @@
+"""Handing mail to the next hop: from a claim to what the other server said about it."""
