@@ -37,11 +37,8 @@ class RelayDoor(Protocol):
 class Counters(Protocol):
     """What the front door counts."""
 
-    def session_opened(self) -> None:
-        """A connection was admitted."""
-
-    def session_closed(self) -> None:
-        """It has ended."""
+    def accepted(self, recipients: int) -> None:
+        """A message to so many recipients was committed."""
 
     def refused(self, reason: str) -> None:
         """A login or a message got a refusal of this name."""
@@ -113,11 +110,10 @@ class Door:
     # Connections come, give signs of life, and go
 
     def opened(self, connection: Connection, address: str) -> bool:
-        """False: there are too many, of this address or in all."""
-        if self.draining or not self.around.caps.admit(address):
+        """False: there are too many, of this address or in all; or it has no address, because it is gone already."""
+        if self.draining or not address or not self.around.caps.admit(address):
             return False
         self._connections[connection] = None
-        self.around.counters.session_opened()
         if self._watcher is None or self._watcher.done():
             self._watcher = self.loop.create_task(self._watch())
         return True
@@ -131,7 +127,6 @@ class Door:
         """An admitted connection is gone."""
         del self._connections[connection]
         self.around.caps.leave(address)
-        self.around.counters.session_closed()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs to its end whatever becomes of the connection; ``drain`` waits for it."""

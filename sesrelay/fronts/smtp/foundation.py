@@ -12,7 +12,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiosmtpd.smtp
 from aiosmtpd.smtp import SMTP
@@ -101,8 +101,7 @@ class Foundation(SMTP):
 
         Nothing is awaited before the transport belongs to TLS, so that nothing is read in clear behind ``ready``.
         """
-        clear = self.transport
-        assert isinstance(clear, asyncio.Transport)
+        clear = cast("asyncio.Transport", self.transport)
         clear.pause_reading()
         clear.write(ready)
         encrypted = await self.loop.start_tls(

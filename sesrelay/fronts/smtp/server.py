@@ -13,7 +13,7 @@ from __future__ import annotations
 # ruff: noqa: N802, N815, ARG002 - names and signatures of smtp_… are aiosmtpd's
 import asyncio
 import re
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -80,11 +80,8 @@ class SmtpServer(Foundation):
         self._address = _address(transport.get_extra_info("peername"))
         self._admitted = self._door.opened(self, self._address)
         if not self._admitted:
-            assert isinstance(transport, asyncio.Transport)
-            self._closing = True
             self.transport = transport
-            transport.write(replies.TOO_MANY_CONNECTIONS)
-            transport.close()
+            self._end(replies.TOO_MANY_CONNECTIONS)
             return
         self._ends_at = self._around.clock.monotonic() + self._door.bounds.session_seconds
         self._begin(transport)
@@ -162,8 +159,7 @@ class SmtpServer(Foundation):
 
     @property
     def _channel(self) -> asyncio.Transport:
-        assert isinstance(self.transport, asyncio.Transport)
-        return self.transport
+        return cast("asyncio.Transport", self.transport)  # uvloop's transports are no subclasses
 
     def _go_on(self) -> None:
         """What was awaited has come."""
@@ -325,6 +321,7 @@ class SmtpServer(Foundation):
         try:
             message_id = await self._around.relay.accept(submission)
             accepted = True
+            self._around.counters.accepted(len(submission.recipients))
             reply = replies.accepted(message_id)
             killpoints.reached("before-250")
         except Refused as refused:
