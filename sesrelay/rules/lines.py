@@ -50,7 +50,8 @@ class LineCheck:
                 self._too_long = True
                 return
             start = line_feed + 1
-        self._open = length - max(start, piece.rfind(b"\n", max(start, 0)) + 1)
+        last = piece.rfind(b"\n", max(start, 0))
+        self._open = length - (start if last < 0 else last + 1)
 
     def fault(self) -> Refusal | None:
         """What is wrong with the octets so far, taken as a whole message; None: nothing."""

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules import mailboxes
+from sesrelay.rules.mailboxes import Mailbox
+
+
+def addresses(field: bytes) -> list[str]:
+    return [mailbox.address for mailbox in mailboxes.parse(field)]
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        (b" a@b.example", ["a@b.example"]),
+        (b" Name <a@b.example>", ["a@b.example"]),
+        (b' "Last, First" <a@b.example>\r\n', ["a@b.example"]),
+        (b' "a \\" quote <x@y>" <a@b.example>', ["a@b.example"]),
+        (b" <a@b.example>", ["a@b.example"]),
+        (b" < a@b.example >", ["a@b.example"]),
+        (b" a@b.example (Name, with (nested) comment)", ["a@b.example"]),
+        (b" (comment) Name (another) <a@b.example> (third)", ["a@b.example"]),
+        (b" Name\r\n <a@b.example>", ["a@b.example"]),
+        (b" =?utf-8?q?J=C3=B6rg?= <a@b.example>", ["a@b.example"]),
+        (b" J\xc3\xb6rg <a@b.example>", ["a@b.example"]),
+        (b" a@b.example, C <c@d.example>,, e@f.example", ["a@b.example", "c@d.example", "e@f.example"]),
+        (b' "quoted local"@b.example', ['"quoted local"@b.example']),
+        (b' "a@b"@c.example', ['"a@b"@c.example']),
+        (b' <"a>b"@c.example>', ['"a>b"@c.example']),
+        (b" Name <@one.example,@two.example:a@b.example>", ["a@b.example"]),
+        (b" a@[192.0.2.1]", ["a@[192.0.2.1]"]),
+        (b" Group: a@b.example, C <c@d.example>;", ["a@b.example", "c@d.example"]),
+        (b" Group: a@b.example;, c@d.example", ["a@b.example", "c@d.example"]),
+        (b" a@localhost", ["a@localhost"]),
+        (b" O'Neill+x_y=z@b.example", None),
+        (b" Mr. Dot <a@b.example>", ["a@b.example"]),
+        (b" a@b.example <c@d.example>", ["c@d.example"]),
+        (b" user\\ name@b.example", ["user\\ name@b.example"]),
+    ],
+)
+def test_mailboxes_that_are_taken(field: bytes, expected: list[str] | None) -> None:
+    assert addresses(field) == (expected or [field.decode().strip()])
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (b"", "Empty address"),
+        (b" \r\n ", "Empty address"),
+        (b" <>", "Empty address"),
+        (b" undisclosed-recipients:;", "Empty address"),
+        (b" name", "Missing final '@domain'"),
+        (b" a@", "Missing domain"),
+        (b" @b.example", "Missing local name"),
+        (b" .a@b.example", "Local address starts with dot"),
+        (b" a.@b.example", "Local address ends with dot"),
+        (b" a..b@b.example", "Local address contains dot-dot"),
+        (b" a b@b.example", "Local address contains control or whitespace"),
+        (b" J\xc3\xb6rg@b.example", "Local address contains control or whitespace"),
+        (b" a]b@b.example", "Local address contains illegal character"),
+        (b' "a@b.example', "Missing '\"'"),
+        (b' <"a@b.example>', "Missing '\"'"),
+        (b" a@.b.example", "Domain starts with dot"),
+        (b" a@b.example.", "Domain ends with dot"),
+        (b" a@b..example", "Domain contains dot-dot"),
+        (b" a@b_c.example", "Domain contains illegal character"),
+        (b" a@b@c.example", "Domain contains illegal character"),
+        (b" a@b c.example", "Domain contains control or whitespace"),
+        (b" a@b\xc3\xbc.example", "Domain contains control or whitespace"),
+        (b" a@[192.0.2.1", "Missing ']'"),
+        (b" a@[192.0.2.1]x", "Domain literal end not at end of domain"),
+        (b" Name (comment <a@b.example>", "Missing ')'"),
+        (b" Name) <a@b.example>", "Missing '('"),
+        (b" Name <a@b.example", "Missing '>'"),
+        (b" Name a@b.example>", "Missing '<'"),
+        (b" <a@b.example> <c@d.example>", "Extra route-addr"),
+        (b" a@b.example; c@d.example", "Illegal semicolon, not in group"),
+        (b" one: two: a@b.example;", "Nested group"),
+        (b" <@one.example a@b.example>", "Illegal route-addr"),
+        (b" <one.example,@two:a@b.example>", "Local address contains illegal character"),
+    ],
+)
+def test_what_is_refused_is_refused_in_javamails_words(field: bytes, words: str) -> None:
+    with pytest.raises(Refused) as caught:
+        mailboxes.parse(field)
+    assert (caught.value.refusal, caught.value.details) == (Refusal.MALFORMED, (words,))
+
+
+def test_a_mailbox_keeps_its_spelling_in_ascii() -> None:
+    assert mailboxes.parse(b' "A, B"\r\n\t<a@b.example>, J\xf6rg <c@d.example>') == (
+        Mailbox("a@b.example", '"A, B"\t<a@b.example>'),
+        Mailbox("c@d.example", "J?rg <c@d.example>"),
+    )
+
+
+@given(st.text(alphabet='ab.@<>"\\(),:;[] \t-', max_size=25).map(str.encode))
+def test_the_quick_way_for_usual_mailboxes_gives_what_the_parser_gives(field: bytes) -> None:
+    assert outcome(mailboxes.parse.__wrapped__, field) == outcome(slowly, field)
+
+
+def slowly(field: bytes) -> tuple[Mailbox, ...]:
+    return tuple(mailboxes._mailboxes(field.decode("latin-1").strip(" \t\r\n"))) or mailboxes.parse(b"")
+
+
+def outcome(function: object, field: bytes) -> object:
+    try:
+        return function(field)  # type: ignore[operator]
+    except Refused as refused:
+        return refused.details
+
+
+@given(st.binary(max_size=60))
+def test_whatever_comes_is_taken_or_refused_by_name(field: bytes) -> None:
+    try:
+        found = mailboxes.parse(field)
+    except Refused as refused:
+        refusal: Refusal | None = refused.refusal
+    else:
+        refusal = Refusal.MALFORMED if found else None
+    assert refusal is Refusal.MALFORMED
