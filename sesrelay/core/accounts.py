@@ -88,19 +88,19 @@ def set_limits(tx: Transaction, account_id: str, region: str, quota: int | None,
         accounts.change_region(tx, account_id, region, **values)
 
 
-def show(tx: Transaction, account_id: str, region: str) -> AccountStanding:
-    """An account in one region. Failed: there is none, or the region was never opened for it."""
-    found = accounts.standing(tx, account_id, region)
-    if found is None:
+def show(tx: Transaction, account_id: str, region: str | None) -> AccountStanding:
+    """An account in one region, or in the first it has. Failed: no such account, or the region was never opened."""
+    found = accounts.standings(tx, account_id, region)
+    if not found:
         _known(tx, account_id)
         text = f"account {account_id} has not opened region {region} (account open --region {region})"
         raise Failed(Failure.UNKNOWN, text)
-    return found
+    return found[0]
 
 
-def page(tx: Transaction, after: str = "", region: str | None = None) -> tuple[list[AccountStanding], str | None]:
+def page(tx: Transaction, after: str | None, region: str | None = None) -> tuple[list[AccountStanding], str | None]:
     """A page of all accounts, each in every region or in one; and what to give as ``after`` next (None: no more)."""
-    ids = accounts.account_ids(tx, after, limit=100)
+    ids = accounts.account_ids(tx, after or "", limit=100)
     listed = [standing for account_id in ids for standing in accounts.standings(tx, account_id, region)]
     return listed, ids[-1] if ids else None
 

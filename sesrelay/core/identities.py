@@ -87,9 +87,10 @@ def show(tx: Transaction, account_id: str, region: str, name: str) -> Identity:
     return found
 
 
-def page(tx: Transaction, account_id: str, region: str, after: str = "") -> list[Identity]:
-    """Up to 500 identities by name, behind ``after``."""
-    return identities.page(tx, account_id, region, after)
+def page(tx: Transaction, account_id: str, region: str, after: str | None) -> tuple[list[Identity], str | None]:
+    """Up to 500 identities by name; and what to give as ``after`` next (None: no more)."""
+    found = identities.page(tx, account_id, region, after or "")
+    return found, found[-1].name if found else None
 
 
 def remove(tx: Transaction, account_id: str, region: str, name: str) -> Identity:

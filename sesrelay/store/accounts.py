@@ -89,7 +89,8 @@ def _standing(row: Row[Any], used: int) -> AccountStanding:
 
 def _used_24_hours(tx: Transaction, account_id: str, region: str) -> int:
     sent = sent_minutes.c
-    window = sent.minute > tx.now // MINUTE - _DAY_MINUTES
+    # As acceptance counts: the minute that is half out still counts (LIM-2).
+    window = sent.minute >= tx.now // MINUTE - _DAY_MINUTES
     rows = tx.execute(
         select(func.coalesce(func.sum(sent.recipients), 0)).where(
             sent.account_id == account_id, sent.region == region, window

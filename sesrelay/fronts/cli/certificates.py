@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -30,17 +30,27 @@ _KEY_USAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files by name, as they lie in the folder ``certs``."""
+    """PEM texts; ``server`` carries the CA behind the server's certificate."""
 
-    files: dict[str, bytes]
+    ca: bytes
+    ca_key: bytes = field(repr=False)
+    server: bytes
+    server_key: bytes = field(repr=False)
 
-    def write(self, folder: Path) -> None:
-        """Writes the files; keys are for their owner only (0600). Nothing that is there is overwritten."""
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for name, content in self.files.items():
-            mode = 0o600 if name.endswith(".key") else 0o644
-            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(descriptor, "wb") as file:
+    def write(self, certificate: Path, private_key: Path) -> None:
+        """Writes the server's files, and ca.pem and ca.key beside them; nothing is overwritten. OSError.
+
+        Keys are for their owner only (0600).
+        """
+        files = (
+            (certificate.with_name("ca.key"), self.ca_key, 0o600),
+            (certificate.with_name("ca.pem"), self.ca, 0o644),
+            (private_key, self.server_key, 0o600),
+            (certificate, self.server, 0o644),
+        )
+        for path, content, mode in files:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(content)
 
 
@@ -51,10 +61,7 @@ def server_names(service_domain: str, regions: tuple[str, ...]) -> list[str]:
 
 
 def make(service_domain: str, regions: tuple[str, ...], now: Micros) -> Certificates:
-    """A new authority (``ca.pem``, ``ca.key``) and a server certificate signed by it (``server.pem``, ``server.key``).
-
-    ``server.pem`` carries the CA behind the server's certificate. Keys come from OpenSSL's own chance.
-    """
+    """A new authority and a server certificate signed by it; the keys come from OpenSSL's own chance."""
     began = datetime.fromtimestamp(now / SECOND, UTC) - timedelta(days=1)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sesrelay's own CA")])
@@ -78,9 +85,7 @@ def make(service_domain: str, regions: tuple[str, ...], now: Micros) -> Certific
         .sign(ca_key, SHA256())
     )
     pem = [certificate.public_bytes(Encoding.PEM) for certificate in (server, ca)]
-    return Certificates(
-        {"ca.pem": pem[1], "ca.key": _private(ca_key), "server.pem": b"".join(pem), "server.key": _private(key)}
-    )
+    return Certificates(ca=pem[1], ca_key=_private(ca_key), server=b"".join(pem), server_key=_private(key))
 
 
 def _begin(

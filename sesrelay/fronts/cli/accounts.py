@@ -1,0 +1,201 @@
+"""``account`` and ``limits``: who may send, and how much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sesrelay.core import accounts
+from sesrelay.fronts.cli.output import columns, document, fields, iso, say
+from sesrelay.fronts.cli.reserving import Reserving
+from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
+from sesrelay.model.account import AccountStanding
+
+
+def shape(account: AccountStanding) -> dict[str, Any]:
+    """An account as ``--json`` shows it."""
+    return {
+        "account_id": account.account_id,
+        "email": account.email,
+        "region": account.region,
+        "created_at": iso(account.created_at),
+        "closed": account.closed,
+        "opened": account.opened,
+        "production": account.production,
+        "suspended": account.suspended,
+        "limits": {
+            "max_24_hour_send": account.quota,
+            "max_send_rate": account.rate,
+            "sent_last_24_hours": account.used_24_hours,
+        },
+    }
+
+
+def _tell(session: Session, account_id: str, region: str | None, as_json: bool) -> None:
+    shown = shape(session.read(accounts.show, account_id, region))
+    document(shown) if as_json else fields(shown)
+
+
+@click.group()
+def account() -> None:
+    """Open, show, suspend and close accounts."""
+
+
+@account.command()
+@click.option("--email", help="Where notices about the account go; without one postmaster@<service domain>.")
+@click.option("--account-id", metavar="ID", help="12 digits; without them chance chooses.")
+@json_option
+@pass_session
+def create(session: Session, *, email: str | None, account_id: str | None, as_json: bool) -> None:
+    """Open an account, in the sandbox of every region."""
+    settings = session.settings
+    made = account_id or accounts.new_account_id(session.chance)
+    session.write(accounts.create, made, email or f"postmaster@{settings.service_domain}", settings.regions)
+    if as_json:
+        _tell(session, made, settings.regions[0], as_json)
+    else:
+        click.echo(made)
+
+
+@account.command("list")
+@click.option("--region", metavar="R", help="Only this region.")
+@json_option
+@pass_session
+def list_accounts(session: Session, *, region: str | None, as_json: bool) -> None:
+    """List the accounts, each in every region."""
+    wanted = session.region(region) if region else None
+
+    listed = session.walk(lambda tx, after: accounts.page(tx, after, wanted))
+    if as_json:
+        document([shape(each) for each in listed])
+        return
+    columns(
+        ("ACCOUNT", "REGION", "EMAIL", "STATUS", "QUOTA", "RATE", "SENT IN 24 H"),
+        [(a.account_id, a.region, a.email, _status(a), a.quota, f"{a.rate:g}", a.used_24_hours) for a in listed],
+    )
+
+
+def _status(account: AccountStanding) -> str:
+    if account.closed:
+        return "closed"
+    if not account.opened:
+        return "not opened"
+    return ("production" if account.production else "sandbox") + (", suspended" if account.suspended else "")
+
+
+@account.command()
+@click.argument("account_number", metavar="[ID]", required=False)
+@account_option
+@region_option
+@json_option
+@pass_session
+def show(
+    session: Session, *, account_number: str | None, account_id: str | None, region: str | None, as_json: bool
+) -> None:
+    """Show an account in a region: standing, limits, what it sent."""
+    _tell(session, session.account(account_number or account_id), session.region(region), as_json)
+
+
+def _suspension(name: str, suspended: bool, about: str) -> None:
+    @account.command(name, help=about)
+    @account_option
+    @region_option
+    @json_option
+    @pass_session
+    def change(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+        chosen, where = session.account(account_id), session.region(region)
+        session.write(accounts.suspend, chosen, where, suspended)
+        _tell_change(session, chosen, where, as_json, "suspended" if suspended else "may send again")
+
+
+def _tell_change(session: Session, account_id: str, region: str, as_json: bool, done: str) -> None:
+    if as_json:
+        _tell(session, account_id, region, as_json)
+    else:
+        click.echo(f"account {account_id} in {region}: {done}")
+
+
+_suspension("suspend", True, "Refuse what an account sends in a region; everything else works.")
+_suspension("resume", False, "Let a suspended account send again.")
+
+
+@account.command()
+@account_option
+@json_option
+@pass_session
+def close(session: Session, *, account_id: str | None, as_json: bool) -> None:
+    """Close an account: nobody logs in or sends for it, in any region. Nothing is deleted."""
+    chosen = session.account(account_id)
+    session.write(accounts.close, chosen)
+    if as_json:
+        _tell(session, chosen, None, as_json)
+    else:
+        click.echo(f"account {chosen}: closed")
+
+
+@account.command("open")
+@account_option
+@region_option
+@json_option
+@pass_session
+def open_again(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+    """Open a region for an account; a closed account is open again."""
+    chosen, where = session.account(account_id), session.region(region)
+    session.write(accounts.open_again, chosen, where)
+    _tell_change(session, chosen, where, as_json, "open")
+
+
+@account.command()
+@click.argument("switch", type=click.Choice(["on", "off"]))
+@account_option
+@region_option
+@json_option
+@pass_session
+def production(session: Session, *, switch: str, account_id: str | None, region: str | None, as_json: bool) -> None:
+    """Take an account out of the sandbox of a region (on), or put it back (off)."""
+    chosen, where = session.account(account_id), session.region(region)
+    session.write(accounts.set_production, chosen, where, switch == "on")
+    _tell_change(session, chosen, where, as_json, "production" if switch == "on" else "sandbox")
+
+
+@click.group(cls=Reserving, reserved=frozenset({"request", "grant", "deny"}))
+def limits() -> None:
+    """Show and set what an account may send."""
+
+
+@limits.command("show")
+@account_option
+@region_option
+@json_option
+@pass_session
+def show_limits(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+    """Show quota, rate and use of the last 24 hours, in recipients."""
+    _tell(session, session.account(account_id), session.region(region), as_json)
+
+
+@limits.command("set")
+@click.option("--quota", type=int, metavar="N", help="Recipients in 24 hours; -1: unlimited.")
+@click.option("--rate", type=float, metavar="N", help="Recipients a second; -1: unlimited.")
+@account_option
+@region_option
+@json_option
+@pass_session
+def set_limits(
+    session: Session,
+    *,
+    quota: int | None,
+    rate: float | None,
+    account_id: str | None,
+    region: str | None,
+    as_json: bool,
+) -> None:
+    """Set an account's limits in a region; they count from the next message on."""
+    if quota is None and rate is None:
+        raise click.UsageError("say --quota N, --rate N or both")
+    chosen, where = session.account(account_id), session.region(region)
+    session.write(accounts.set_limits, chosen, where, quota, rate)
+    if as_json:
+        _tell(session, chosen, where, as_json)
+    else:
+        say(f"account {chosen} in {where}: set")

@@ -1,0 +1,215 @@
+"""``queue``: queued mail, listed, sent now, or taken out; by message, domain, state and account (DEL-9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any, Final, Protocol, TypeVar
+
+import click
+
+from sesrelay.core import messages
+from sesrelay.core import queue as core
+from sesrelay.core.queue import Cursor, Selection, Shelf
+from sesrelay.fronts.cli import messages as message_commands
+from sesrelay.fronts.cli.output import columns, document, iso
+from sesrelay.fronts.cli.reserving import Reserving
+from sesrelay.fronts.cli.session import Session, json_option, pass_session
+from sesrelay.model.clock import SECOND
+from sesrelay.model.story import RecipientStory
+from sesrelay.store import Store, Transaction
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_STATES: Final = {
+    "queued": tuple(Shelf),
+    "waiting": (Shelf.WAITING,),
+    "claimed": (Shelf.CLAIMED,),
+    "held": (Shelf.HELD,),
+}
+"""What ``--state`` may say: queued, which is all, or how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """Which queued recipients a command is about."""
+
+    selection: Selection
+    shelves: tuple[Shelf, ...]
+    all_of_them: bool
+    """Said in so many words, or narrowed down."""
+
+
+def _selecting(command: F) -> F:
+    for option in (
+        click.option("--all", "everything", is_flag=True, help="All queued mail."),
+        click.option("--message", "message_id", metavar="ID", help="One message."),
+        click.option("--domain", metavar="D", help="Recipients of a domain."),
+        click.option("--state", type=click.Choice(list(_STATES)), default="queued", help="Queued (all), or how."),
+        click.option("--account", "account_id", metavar="ID", help="Mail of one account."),
+    ):
+        command = option(command)
+    return command
+
+
+def _meant(
+    *, everything: bool, message_id: str | None, domain: str | None, state: str, account_id: str | None
+) -> Meant:
+    selection = Selection(
+        message_id=messages.parse_id(message_id) if message_id else None,
+        account_id=account_id,
+        domain=domain.lower().rstrip(".") if domain else None,
+    )
+    return Meant(selection, _STATES[state], everything or selection != Selection() or state != "queued")
+
+
+@click.group(cls=Reserving, reserved=frozenset({"hold", "release", "bounce", "shape"}))
+def queue() -> None:
+    """List queued mail, send it now, or take it out."""
+
+
+def _shape(recipient: RecipientStory, now: int) -> dict[str, Any]:
+    shown = message_commands.recipient_shape(recipient)
+    return {
+        "message_id": str(recipient.message_id),
+        "account_id": recipient.account_id,
+        "domain": recipient.domain,
+        **shown,
+        "claimed": recipient.claimed,
+        "age_seconds": max(0, now - recipient.message_id.at) // SECOND,
+        "next_attempt_at": None if recipient.claimed or recipient.held else iso(recipient.due_at),
+    }
+
+
+def _gather(session: Session, meant: Meant) -> list[RecipientStory]:
+    return list(chain.from_iterable(_shelf(session, meant, shelf) for shelf in meant.shelves))
+
+
+def _shelf(session: Session, meant: Meant, shelf: Shelf) -> list[RecipientStory]:
+    return session.walk(lambda tx, after: core.page(tx, shelf, meant.selection, after))
+
+
+@queue.command("list")
+@_selecting
+@json_option
+@pass_session
+def list_queue(session: Session, /, *, as_json: bool, **options: Any) -> None:
+    """List queued recipients."""
+    found = _gather(session, _meant(**options))
+    now = session.clock.now()
+    if as_json:
+        document([_shape(each, now) for each in found])
+        return
+    rows = [
+        (
+            str(each.message_id),
+            each.address,
+            message_commands.standing(each),
+            _age(max(0, now - each.message_id.at) // SECOND),
+            each.attempts,
+            _shape(each, now)["next_attempt_at"],
+            each.smtp_response,
+        )
+        for each in found
+    ]
+    columns(("MESSAGE ID", "TO", "STATE", "AGE", "ATTEMPTS", "NEXT ATTEMPT", "LAST REPLY"), rows)
+
+
+def _age(seconds: int) -> str:
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+
+
+@queue.command()
+@click.argument("given", metavar="[MESSAGE-ID]", required=False)
+@_selecting
+@json_option
+@pass_session
+def show(session: Session, /, *, given: str | None, as_json: bool, **options: Any) -> None:
+    """Show queued recipients, each with everything that happened to it."""
+    meant = _meant(**{**options, "message_id": options["message_id"] or given})
+    if not meant.all_of_them:
+        raise click.UsageError("say which: a message id, --domain, --state, --account, or --all")
+    now = session.clock.now()
+    shown = []
+    for each in _gather(session, meant):
+        story = session.read(messages.show, each.message_id)
+        told = [event for event in message_commands.events(story) if event["recipient"] in (None, each.address)]
+        shown.append({**_shape(each, now), "events": told})
+    if as_json:
+        document(shown)
+        return
+    for one in shown:
+        click.echo(f"{one['message_id']}  {one['address']}  attempts {one['attempts']}  next {one['next_attempt_at']}")
+        for event in one["events"]:
+            message_commands.tell_event(event)
+
+
+@queue.command()
+@_selecting
+@json_option
+@pass_session
+def retry(session: Session, /, *, as_json: bool, **options: Any) -> None:
+    """Try waiting mail now instead of later."""
+    meant = _chosen(_meant(**options))
+    since = session.clock.now()
+    done = 0
+    if Shelf.WAITING in meant.shelves:
+        done = _bulk(session, lambda tx, after: core.retry(tx, meant.selection, since, after))
+    _tell(session, meant, "retried", done, as_json)
+
+
+@queue.command()
+@_selecting
+@json_option
+@pass_session
+def remove(session: Session, /, *, as_json: bool, **options: Any) -> None:
+    """Take mail out of the queue for good: it is not tried again, and its sender is not told."""
+    meant = _chosen(_meant(**options))
+    done = 0
+    for shelf in core.REMOVABLE:
+        if shelf in meant.shelves:
+            done += _take_out(session, meant, shelf)
+    _tell(session, meant, "removed", done, as_json)
+
+
+def _take_out(session: Session, meant: Meant, shelf: Shelf) -> int:
+    return _bulk(session, lambda tx, after: core.remove(tx, shelf, meant.selection, after))
+
+
+def _chosen(meant: Meant) -> Meant:
+    if not meant.all_of_them:
+        raise click.UsageError("say which: --message ID, --domain D, --state S, --account ID, or --all")
+    return meant
+
+
+class _Page(Protocol):
+    def __call__(self, tx: Transaction, after: Cursor | None) -> tuple[int, Cursor | None]: ...
+
+
+def _bulk(session: Session, page: _Page) -> int:
+    """Runs page after page, each in its own transaction; how many recipients were changed."""
+
+    async def turn(store: Store) -> int:
+        done, after = await store.write(partial(page, after=None))
+        while after is not None:
+            more, after = await store.write(partial(page, after=after))
+            done += more
+        return done
+
+    return session.run(turn)
+
+
+def _tell(session: Session, meant: Meant, verb: str, done: int, as_json: bool) -> None:
+    """What was done, and what was left alone because a worker has it in hand."""
+    in_hand = 0
+    if Shelf.CLAIMED in meant.shelves:
+        in_hand = len(_shelf(session, meant, Shelf.CLAIMED))
+    if as_json:
+        document({verb: done, "in_hand": in_hand})
+        return
+    click.echo(f"{verb}: {done}")
+    if in_hand:
+        click.echo(f"in a worker's hands, left alone: {in_hand}")
