@@ -10,7 +10,7 @@ from sesrelay.core.login import LoginDesk, LoginStore
 from sesrelay.core.settle import SettleStore, Settling
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
-from sesrelay.model.message import AttemptResult, MessageId, Submission
+from sesrelay.model.message import AttemptResult, MessageId, Settlement, Submission
 from sesrelay.rules.retries import DEFAULT, Schedule
 from sesrelay.store.keyring import Keyring
 
@@ -33,11 +33,12 @@ class Relay:
         keyring: Keyring | None,
         schedule: Schedule = DEFAULT,
         burst_seconds: float = 1.0,
+        settled: Callable[[Settlement], None] = lambda _: None,
     ) -> None:
-        """``chance(n)``: n octets that nobody can foresee."""
+        """``chance(n)``: n octets that nobody can foresee; ``settled`` hears of every outcome that was written."""
         self._acceptance = Acceptance(store, clock, chance, naming, hand_over, burst_seconds=burst_seconds)
         self._desk = LoginDesk(store, keyring, chance)
-        self._settling = Settling(store, clock, chance, schedule)
+        self._settling = Settling(store, clock, chance, schedule, settled)
 
     async def accept(self, submission: Submission) -> MessageId:
         """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""

@@ -29,8 +29,17 @@ class SettleStore(Protocol):
 class Settling:
     """The way out of the queue: ``settle`` is all of it."""
 
-    def __init__(self, store: SettleStore, clock: Clock, chance: Callable[[int], bytes], schedule: Schedule) -> None:
+    def __init__(
+        self,
+        store: SettleStore,
+        clock: Clock,
+        chance: Callable[[int], bytes],
+        schedule: Schedule,
+        settled: Callable[[Settlement], None],
+    ) -> None:
+        """``settled`` hears of everything that was written, for counting."""
         self._store = store
+        self._settled = settled
         self._clock = clock
         self._chance = chance
         self._schedule = schedule
@@ -45,7 +54,9 @@ class Settling:
         applied = await self._store.settle(settlements)
         for settlement in settlements:
             claim = settlement.claim
-            if (claim.message_id, claim.number) not in applied:
+            if (claim.message_id, claim.number) in applied:
+                self._settled(settlement)
+            else:
                 _log.warning(
                     "result of a claim that was no longer ours",
                     message_id=str(claim.message_id),

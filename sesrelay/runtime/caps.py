@@ -68,6 +68,10 @@ class NodeCaps:
         """Sessions of the node now."""
         return self._sum(0)
 
+    def connections_here(self) -> int:
+        """Sessions of this worker now."""
+        return self._counts[self._bases[self._worker]]
+
     def _sum(self, place: int) -> int:
         counts = self._counts
         return sum(counts[base + place] for base in self._bases)

@@ -1,0 +1,248 @@
+"""One worker: takes mail in, delivers it, and ends without losing what it holds.
+
+Started by the supervisor (``python -m sesrelay.runtime.worker FD``), which says over the channel at FD what to be.
+It is ready when its listeners are open. When the supervisor is gone it drains and ends: nobody would replace it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import structlog
+
+from sesrelay.fronts.smtp.door import Door
+from sesrelay.fronts.smtp.server import front_door
+from sesrelay.model.clock import Clock
+from sesrelay.runtime import logs
+from sesrelay.runtime.caps import NodeCaps
+from sesrelay.runtime.channel import Channel, Message
+from sesrelay.runtime.clock import chance, spread, system_clock
+from sesrelay.runtime.housekeeping import House
+from sesrelay.runtime.https import HttpsPort, application
+from sesrelay.runtime.listeners import BACKLOG
+from sesrelay.runtime.metrics import WorkerMetrics
+from sesrelay.runtime.roles import Roles
+from sesrelay.settings import Settings
+from sesrelay.store.errors import StoreError
+from sesrelay.wiring import Parts, Place, build
+
+DRAINED: Final = 0
+LEASE_LOST: Final = 1
+CANNOT_START: Final = 2
+
+HEART_SECONDS: Final = 5.0
+COUNT_SECONDS: Final = 1.0
+CERTIFICATE_SECONDS: Final = 5.0
+ORPHAN_DRAIN_SECONDS: Final = 5.0
+"""Without a supervisor: somebody wants to start a new one soon."""
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
+"""The store's thread gets its turn after so long; design notes, section 2, have the measurement."""
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """From the first message on the channel to the exit status."""
+
+    def __init__(self, end: socket.socket, clock: Clock) -> None:
+        self._clock = clock
+        self._started: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._drain_seconds: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._channel = Channel(end, self._hear, self._orphaned)
+        self._metrics = WorkerMetrics()
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._servers: list[asyncio.Server] = []
+        self._doors: dict[str, Door] = {}
+        self._secure: dict[str, ssl.SSLContext | None] = {}
+        self._handshake_seconds = 30.0
+
+    def _hear(self, message: Message, fds: list[int]) -> None:
+        match message:
+            case {"say": "start"}:
+                self._started.set_result(message)
+            case {"say": "drain", "seconds": seconds}:
+                self.ask_to_drain(seconds)
+            case {"say": "release", "incarnations": incarnations}:
+                self._run(self._release(incarnations))
+            case {"say": "client", "door": name}:
+                self._run(self._take_client(name, socket.socket(fileno=fds[0])))
+
+    def _orphaned(self) -> None:
+        if not self._started.done():
+            self._started.cancel()
+        self.ask_to_drain(ORPHAN_DRAIN_SECONDS)
+
+    def ask_to_drain(self, seconds: float) -> None:
+        """Finish within so many seconds, and end."""
+        if not self._drain_seconds.done():
+            self._drain_seconds.set_result(seconds)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def live(self) -> int:
+        """The whole life; the exit status."""
+        order = await self._started
+        settings = Settings.model_validate(order["settings"])
+        logs.configure(self._clock, process=f"worker-{order['number']}")
+        try:
+            parts = await self._start(order, settings)
+        except (StoreError, OSError) as fault:  # ssl.SSLError is an OSError
+            self._channel.say("fault", text=_one_line(fault))
+            return CANNOT_START
+        except Exception as fault:
+            log.exception("worker could not start")
+            self._channel.say("fault", text=f"a worker could not start: {type(fault).__name__}: {_one_line(fault)}")
+            return CANNOT_START
+        self._channel.say("ready")
+        keeper = asyncio.create_task(parts.lease.keep(parts.store.renew))
+        await asyncio.wait((keeper, self._drain_seconds), return_when=asyncio.FIRST_COMPLETED)
+        if not self._drain_seconds.done():
+            return LEASE_LOST  # our claims are others': whatever we still did would be done twice
+        await self._drain(parts, self._drain_seconds.result())
+        keeper.cancel()
+        await parts.store.close()
+        return DRAINED
+
+    async def _start(self, order: Message, settings: Settings) -> Parts:
+        caps = NodeCaps(
+            *(order["caps_fd"], order["workers"], order["number"], bytes.fromhex(order["caps_key"])),
+            connections=settings.smtp.node_connections,
+            connections_per_address=settings.smtp.node_connections_per_address,
+        )
+        parts = build(
+            settings,
+            Place(order["node"], order["incarnation"], order["workers"]),
+            clock=self._clock,
+            chance=chance,
+            spread=spread,
+            caps=caps,
+            counts=self._metrics,
+        )
+        await parts.store.start()
+        await parts.store.renew()
+        self._parts = parts
+        if order["live"]:
+            await parts.store.release_node_leftovers(order["live"])
+        await self._release(order["replaces"])
+        parts.delivery.start()
+        await self._listen(order["sockets"], settings, parts)
+        self._https = HttpsPort(application(), parts.front.tls.default)
+        await self._https.start([socket.socket(fileno=order["sockets"]["http"])])
+        self._run(self._beat(parts))
+        self._run(self._count(caps))
+        self._run(self._watch_certificate(parts))
+        house = House(parts.store, self._clock, self._metrics)
+        self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
+        return parts
+
+    async def _listen(self, sockets: dict[str, int], settings: Settings, parts: Parts) -> None:
+        loop = asyncio.get_running_loop()
+        for number, listener in enumerate(settings.listeners):
+            name = f"smtp-{number}"
+            self._doors[name] = front_door(settings.smtp, listener, parts.front)
+            self._secure[name] = parts.front.tls.default if listener.mode == "tls" else None
+            self._handshake_seconds = settings.smtp.tls_handshake_seconds
+            if name in sockets:
+                server = await loop.create_server(
+                    self._doors[name],
+                    sock=socket.socket(fileno=sockets[name]),
+                    backlog=BACKLOG,
+                    **self._security(name),
+                )
+                self._servers.append(server)
+
+    def _security(self, door: str) -> dict[str, Any]:
+        context = self._secure[door]
+        return {"ssl": context, "ssl_handshake_timeout": self._handshake_seconds} if context else {}
+
+    async def _take_client(self, door: str, connection: socket.socket) -> None:
+        """A connection that the supervisor accepted on a socket of systemd's."""
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        if door == "http":
+            await loop.connect_accepted_socket(self._https.protocol, connection, ssl=self._parts.front.tls.default)
+        elif self._drain_seconds.done():
+            connection.close()
+        else:
+            await loop.connect_accepted_socket(self._doors[door], connection, **self._security(door))
+
+    async def _release(self, incarnations: list[str]) -> None:
+        """Frees what dead workers of this node had in hand, and says so; again until it worked."""
+        while incarnations:
+            try:
+                freed = await self._parts.store.release(incarnations)
+            except StoreError as fault:
+                log.warning("claims of a dead worker not freed yet", incarnations=incarnations, reason=_one_line(fault))
+                await self._clock.sleep(COUNT_SECONDS)
+            else:
+                if freed:
+                    log.info("claims of a dead worker freed", incarnations=incarnations, recipients=freed)
+                self._channel.say("released", incarnations=incarnations)
+                return
+
+    async def _beat(self, parts: Parts) -> None:
+        """Tells the supervisor that the loop turns, and whether the store can be reached."""
+        while True:
+            self._channel.say("heart", store=parts.lease.held())
+            await self._clock.sleep(HEART_SECONDS)
+
+    async def _count(self, caps: NodeCaps) -> None:
+        while True:
+            self._metrics.flush(caps.connections_here())
+            await self._clock.sleep(COUNT_SECONDS)
+
+    async def _watch_certificate(self, parts: Parts) -> None:
+        while True:
+            await self._clock.sleep(CERTIFICATE_SECONDS)
+            if parts.front.tls.changed():
+                parts.front.tls.reload()
+
+    async def _drain(self, parts: Parts, seconds: float) -> None:
+        """No new connections; messages under way get their answer, deliveries their note; the rest is given back."""
+        end = self._clock.monotonic() + seconds
+        for server in self._servers:
+            server.close()
+        await asyncio.gather(self._https.stop(), *(door.drain(seconds / 2) for door in self._doors.values()))
+        for task in self._tasks:
+            task.cancel()
+        try:
+            async with asyncio.timeout(max(1.0, end - self._clock.monotonic())):
+                await parts.delivery.drain()
+        except TimeoutError:
+            log.warning("deliveries were still under way; their claims are freed by others")
+
+
+def _one_line(fault: BaseException) -> str:
+    return " ".join(str(fault).split()) or type(fault).__name__
+
+
+async def _live(fd: int) -> int:
+    worker = Worker(socket.socket(fileno=fd), system_clock())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.ask_to_drain, ORPHAN_DRAIN_SECONDS)
+    return await worker.live()
+
+
+def main() -> int:
+    """Runs on uvloop where there is one."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor answers it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    gc.freeze()  # what is loaded by now stays: no collection need look at it
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_live(int(sys.argv[1])))
+    return uvloop.run(_live(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
