@@ -18,18 +18,18 @@ class Transaction:
     """What a function given to ``Store.read`` or ``Store.write`` works with; it neither commits nor rolls back."""
 
     def __init__(self, connection: Connection, dialect: Dialect, now: Micros) -> None:
-        self._connection = connection
+        self.connection = connection
         self.dialect = dialect
         self.now = now
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> list[Row[Any]]:
         """Runs a Core statement; its rows (named tuples), or none when it gives none."""
-        result = self._connection.execute(statement, parameters)
+        result = self.connection.execute(statement, parameters)
         return list(result.all()) if result.returns_rows else []
 
     def change(self, statement: Executable, parameters: Parameters = None) -> int:
         """Runs a Core INSERT, UPDATE or DELETE; how many rows it touched."""
-        return int(self._connection.execute(statement, parameters).rowcount)
+        return int(self.connection.execute(statement, parameters).rowcount)
 
     def bump_facts(self, account_id: str, region: str | None = None) -> None:
         """Everybody's cached facts of the account are out of date from the commit on. None: in all regions."""
@@ -37,4 +37,4 @@ class Transaction:
         changed = update(account_regions).where(rows.account_id == account_id)
         if region is not None:
             changed = changed.where(rows.region == region)
-        self._connection.execute(changed.values(facts_version=rows.facts_version + 1))
+        self.connection.execute(changed.values(facts_version=rows.facts_version + 1))

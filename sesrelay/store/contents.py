@@ -1,0 +1,50 @@
+"""Bodies that lie in the database, and which files of bodies are still needed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select
+
+from sesrelay.model.clock import HOUR, Micros
+from sesrelay.model.message import BodyLocation, MessageId
+from sesrelay.store.schema import bodies, messages
+from sesrelay.store.segments import BodyDamaged, BodyMissing
+from sesrelay.store.transaction import Transaction
+
+ORPHANED_AFTER: Micros = HOUR
+"""Chunks without a message that are older than this belong to nobody who still lives."""
+
+
+def read_rows(tx: Transaction, message_id: MessageId, location: BodyLocation) -> bytes:
+    """The body of a message from its chunks. BodyMissing, BodyDamaged."""
+    chunks = tx.execute(select(bodies.c.content).where(bodies.c.message_id == message_id).order_by(bodies.c.chunk))
+    if not chunks:
+        raise BodyMissing(f"the body of {message_id} is not in the database")
+    content = b"".join(bytes(chunk) for (chunk,) in chunks)
+    if len(content) != location.length or zlib.crc32(content) != location.crc32:
+        raise BodyDamaged(f"the body of {message_id} in the database is damaged")
+    return content
+
+
+def segments_with_rows(tx: Transaction, names: Sequence[str]) -> set[str]:
+    """Those of the files that some message lies in."""
+    row = messages.c
+    found = tx.execute(select(row.segment).where(row.segment.in_(names), row.segment != "").distinct())
+    return {name for (name,) in found}
+
+
+def delete_orphans(tx: Transaction, first: MessageId, limit: int = 500) -> int:
+    """Deletes chunks of messages that were never accepted, of one region, from ``first`` on; how many."""
+    until = MessageId(first[:2] + ((tx.now - ORPHANED_AFTER) // 1000).to_bytes(6, "big") + bytes(16))
+    known = select(messages.c.message_id).where(messages.c.message_id == bodies.c.message_id).exists()
+    orphans = (
+        select(bodies.c.message_id, bodies.c.chunk)
+        .where(bodies.c.message_id >= first, bodies.c.message_id < until, ~known)
+        .limit(limit)
+    )
+    found = tx.execute(orphans)
+    for row in found:
+        tx.change(delete(bodies).where(bodies.c.message_id == row.message_id, bodies.c.chunk == row.chunk))
+    return len(found)

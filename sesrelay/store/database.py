@@ -1,0 +1,106 @@
+"""Which database it is, how to connect to it, and whether it is one that this program may work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import insert, inspect, select, text
+
+from sesrelay.model.clock import Micros
+from sesrelay.store import keyring as keyrings
+from sesrelay.store.errors import SchemaTooNew, SchemaTooOld
+from sesrelay.store.keyring import Keyring
+from sesrelay.store.migrations import REVISIONS
+from sesrelay.store.schema import store_state
+from sesrelay.store.session import Session
+
+KEYRING_CHECK: Final = "keyring-check"
+"""Key in store_state of the value that tells a wrong keyring."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Where the store is, and who opens it."""
+
+    database: str
+    """``sqlite``, or ``postgresql://user:password@host/name``."""
+    data_dir: Path
+    node: str
+    incarnation: str
+    """This process's life, never used again."""
+    keyring: Keyring | None
+    """None: secrets are not looked at."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether everything lies in the data folder."""
+        return self.database == "sqlite"
+
+
+class Database:
+    """Makes connections; closes what they share."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        """OSError when the data folder cannot be used; SqliteTooOld."""
+        self._close: Callable[[], None] = lambda: None
+        if options.embedded:
+            from sesrelay.store.sqlite import SqliteSession, WriteLock, check_version
+
+            check_version()
+            lock = WriteLock(options.data_dir)
+            self.connect: Callable[[], Session] = lambda: SqliteSession(options.data_dir, lock, writes=True)
+            self.connect_reading: Callable[[], Session] = lambda: SqliteSession(options.data_dir, lock, writes=False)
+            self._close = lock.close
+        else:
+            from sesrelay.store.postgres import connect
+
+            self.connect = self.connect_reading = lambda: connect(options.database)
+
+    def close(self) -> None:
+        """After the last connection."""
+        self._close()
+
+
+def check_schema(session: Session, now: Micros) -> None:
+    """SchemaTooNew or SchemaTooOld unless the database has exactly our tables. Inside a transaction."""
+    revision = check_not_newer(session, now)
+    if revision is None:
+        raise SchemaTooOld("the database is empty: sesrelay init or sesrelay migrate makes its tables")
+    if revision != REVISIONS[-1]:
+        raise SchemaTooOld(f"the database has schema {revision}, this sesrelay needs {REVISIONS[-1]}: sesrelay migrate")
+
+
+def check_not_newer(session: Session, now: Micros) -> str | None:
+    """The revision of the database's schema, None when it is empty. SchemaTooNew."""
+    revision = _revision(session, now)
+    if revision is not None and revision not in REVISIONS:
+        raise SchemaTooNew(f"the database was made by a newer sesrelay (its schema is {revision}): nothing was touched")
+    return revision
+
+
+def _revision(session: Session, now: Micros) -> str | None:
+    tx = session.transaction(now)
+    if not inspect(tx.connection).has_table("alembic_version"):
+        return None
+    rows = tx.execute(text("SELECT version_num FROM alembic_version"))
+    return str(rows[0][0]) if rows else None
+
+
+def check_keyring(session: Session, now: Micros, keyring: Keyring) -> None:
+    """WrongKeyring unless it is the one that the database was made with. Inside a transaction."""
+    value = select(store_state.c.value).where(store_state.c.key == KEYRING_CHECK)
+    found = session.transaction(now).execute(value)
+    if found:
+        keyrings.verify(keyring, found[0][0])
+
+
+def adopt_keyring(session: Session, now: Micros, keyring: Keyring) -> None:
+    """The database's first keyring leaves its check value; later ones are checked. Inside a writing transaction."""
+    tx = session.transaction(now)
+    if tx.execute(select(store_state.c.key).where(store_state.c.key == KEYRING_CHECK)):
+        check_keyring(session, now, keyring)
+    else:
+        tx.change(insert(store_state).values(key=KEYRING_CHECK, value=keyrings.check_value(keyring)))

@@ -1,0 +1,387 @@
+"""One writer: whatever waits is written in one transaction, and everybody hears of it after the commit.
+
+The thread drains its inbox, so batches form by themselves: the longer a commit takes, the more wait for the next.
+Accepts and settles that wait together share a transaction. A batch that fails for its contents is replayed one by one;
+one that fails for its surroundings is refused (accepts) or waits (settles: what was delivered must be written down).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from sesrelay.killpoints import reached
+from sesrelay.model.clock import Clock, Micros
+from sesrelay.model.message import Claim, Settlement
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.store.accepting import Accepted, AcceptOrder, Placed
+from sesrelay.store.batch import Batch, Ours, Outcome
+from sesrelay.store.errors import DatabaseAway, StorageFull, StoreError
+from sesrelay.store.placing import Placing
+from sesrelay.store.session import Session
+
+T = TypeVar("T")
+Job = Callable[[Session, Micros], Any]
+
+SETTLE_WAIT_SECONDS: Final = 0.02
+AWAY_SECONDS: Final = 0.25
+"""Between two tries to write settles while the database is away."""
+CLOSING_TRIES: Final = 40
+ROWS_AT_ONCE: Final = 500
+JOBS_AT_ONCE: Final = 16
+
+log = structlog.get_logger()
+
+
+class _Stop:
+    """Put into the inbox last."""
+
+
+class Engine:
+    """The writer's thread and its inbox. ``submit_…`` are called on the loop, everything else runs in the thread."""
+
+    def __init__(
+        self, connect: Callable[[], Session], ours: Ours, register: Callable[[Session, Micros], int], clock: Clock
+    ) -> None:
+        self._connect = connect
+        self._register = register
+        self._ours = ours
+        self._clock = clock
+        self._placing: Placing | None = None
+        self._session: Session | None = None
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._accepts: deque[tuple[AcceptOrder, asyncio.Future[Accepted]]] = deque()
+        self._settles: deque[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]] = deque()
+        self._jobs: deque[tuple[Job, asyncio.Future[Any]]] = deque()
+        self._answers: list[tuple[asyncio.Future[Any], Any]] = []
+        self._away = False
+        self._stopping = False
+        self._closing_tries = CLOSING_TRIES
+        self._last_accept = float("-inf")
+        self._pause = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._main, name="store-writer", daemon=True)
+        self.batches = 0
+        """Transactions of accepts and settles so far."""
+        self.orphaned: Callable[[Sequence[Claim]], None] = lambda _claims: None
+        """Gets, on the loop, what was claimed for a caller who has gone away."""
+        self.on_batch: Callable[[int], None] | None = None
+        """Called in the writer's thread with the size of each batch."""
+
+    # On the loop
+
+    def start(self, loop: asyncio.AbstractEventLoop, placing: Placing) -> None:
+        """Answers go to this loop from now on."""
+        self._loop = loop
+        self._placing = placing
+        self._thread.start()
+
+    def submit_accept(self, order: AcceptOrder) -> asyncio.Future[Accepted]:
+        """The future of an order's answer."""
+        return self._submit(order)
+
+    def submit_settle(self, settlements: Sequence[Settlement]) -> asyncio.Future[frozenset[Any]]:
+        """The future of the places that were written."""
+        return self._submit(settlements)
+
+    def submit_job(self, job: Job) -> asyncio.Future[Any]:
+        """The future of a function that runs in a transaction of its own, perhaps more than once."""
+        return self._submit(job)
+
+    def _submit(self, work: Any) -> asyncio.Future[Any]:
+        if self._loop is None or self._stopping:
+            raise DatabaseAway("the store is not running")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._inbox.put((work, future))
+        return future
+
+    def stop(self) -> None:
+        """Everything that waits is written first; then the thread ends."""
+        if self._loop is not None and not self._stopping:
+            self._stopping = True
+            self._inbox.put((_Stop, None))
+
+    def join(self) -> None:
+        """Waits for the thread's end."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    # In the thread
+
+    def _main(self) -> None:
+        stopped = False
+        while not stopped or self._waiting():
+            stopped = self._collect(stopped) or stopped
+            self._write_batch()
+            for _ in range(min(len(self._jobs), JOBS_AT_ONCE)):
+                self._run_job(*self._jobs.popleft())
+            self._answer()
+            if self._session is not None:
+                self._session.tidy()
+            if stopped and self._away:
+                self._give_up_closing()
+        if self._session is not None:
+            self._session.close()
+
+    def _waiting(self) -> bool:
+        return bool(self._accepts or self._settles or self._jobs)
+
+    def _collect(self, stopped: bool) -> bool:
+        """Takes what has come, and waits for it where nothing has; True when that was the last."""
+        if self._away and self._settles and not self._accepts and not self._jobs:
+            last = self._take(AWAY_SECONDS)
+        elif self._waiting() or stopped:
+            last = self._take(0)
+        else:
+            last = self._take(None)
+        if self._settles and not self._accepts and not self._jobs and not (last or stopped):
+            # Accepts are coming in: a settle that waits for the next of them saves a sync.
+            wait = self._last_accept + SETTLE_WAIT_SECONDS - self._clock.monotonic()
+            if wait > 0:
+                last = self._take(wait)
+        return last
+
+    def _take(self, seconds: float | None) -> bool:
+        """Empties the inbox, after waiting up to ``seconds`` (None: for ever) for a first entry."""
+        last = False
+        try:
+            work, future = self._inbox.get(seconds != 0, seconds or None)
+            while True:
+                if isinstance(work, AcceptOrder):
+                    self._accepts.append((work, future))
+                elif work is _Stop:
+                    last = True
+                elif callable(work):
+                    self._jobs.append((work, future))
+                else:
+                    self._settles.append((work, future))
+                work, future = self._inbox.get_nowait()
+        except queue.Empty:
+            return last
+
+    def _next_accepts(self) -> list[tuple[AcceptOrder, asyncio.Future[Accepted]]]:
+        """As many as fit into one transaction."""
+        taken: list[tuple[AcceptOrder, asyncio.Future[Accepted]]] = []
+        rows = octets = 0
+        assert self._placing is not None
+        while self._accepts and rows < ROWS_AT_ONCE and octets < self._placing.batch_octets:
+            taken.append(self._accepts.popleft())
+            message = taken[-1][0].message
+            rows += len(message.recipients)
+            octets += len(message.content) if isinstance(message.content, bytes) else 0
+        return taken
+
+    def _next_settles(self) -> list[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]]:
+        taken: list[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]] = []
+        rows = 0
+        while self._settles and rows < ROWS_AT_ONCE:
+            taken.append(self._settles.popleft())
+            rows += len(taken[-1][0])
+        return taken
+
+    def _write_batch(self) -> None:
+        accepts, settles = self._next_accepts(), self._next_settles()
+        if not accepts and not settles:
+            return
+        assert self._placing is not None
+        placed: list[tuple[Placed, asyncio.Future[Accepted]]] = []
+        for (_, future), place in zip(accepts, self._placing.place([order for order, _ in accepts]), strict=True):
+            if isinstance(place, Placed):
+                placed.append((place, future))
+            else:
+                self._answers.append((future, place))
+        self._write_placed(placed, settles)
+        if accepts:
+            self._last_accept = self._clock.monotonic()
+
+    def _write_placed(
+        self,
+        placed: list[tuple[Placed, asyncio.Future[Accepted]]],
+        settles: list[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]],
+    ) -> None:
+        if not placed and not settles:
+            return
+        batch = Batch([place for place, _ in placed], [one for some, _ in settles for one in some])
+        try:
+            self._enter()
+            outcome = self._transact(lambda session, now: batch.write(session, self._ours, now), batch.happened)
+        except StoreError as error:
+            self._postpone(error, placed, settles)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the others' fault
+            self._replay(error, placed, settles)
+        else:
+            reached("after-commit")
+            self._away = False
+            self._tell(outcome, placed, settles)
+
+    def _enter(self) -> None:
+        """Makes our incarnation known before anything is claimed for it."""
+        if not self._ours.number:
+            self._ours.number = self._transact(self._register, None)
+
+    def _tell(
+        self,
+        outcome: Outcome,
+        placed: list[tuple[Placed, asyncio.Future[Accepted]]],
+        settles: list[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]],
+    ) -> None:
+        refused: list[Placed] = []
+        for (place, future), answer in zip(placed, outcome.answers, strict=True):
+            self._answers.append((future, answer))
+            if isinstance(answer, Refused) or answer.replayed:
+                refused.append(place)
+        for some, future_of_places in settles:
+            places = {(one.claim.message_id, one.claim.number) for one in some}
+            self._answers.append((future_of_places, outcome.applied & places))
+        self.batches += 1
+        if self.on_batch is not None:
+            self.on_batch(len(placed) + len(settles))
+        if refused:
+            self._answer()
+            assert self._placing is not None
+            self._placing.forget(refused)
+
+    def _postpone(
+        self,
+        error: StoreError,
+        placed: list[tuple[Placed, asyncio.Future[Accepted]]],
+        settles: list[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]],
+    ) -> None:
+        """Our surroundings fail: clients come again, settles wait here."""
+        if not self._away:
+            log.error("the store cannot write", error=str(error))
+        self._away = True
+        refusal = Refusal.STORAGE_FULL if isinstance(error, StorageFull) else Refusal.UNAVAILABLE
+        self._answers += [(future, Refused(refusal)) for _, future in placed]
+        self._settles.extendleft(reversed(settles))
+
+    def _replay(
+        self,
+        error: Exception,
+        placed: list[tuple[Placed, asyncio.Future[Accepted]]],
+        settles: list[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]],
+    ) -> None:
+        """Something in the batch cannot be written: each alone, so that only that one suffers."""
+        if len(placed) + len(settles) > 1:
+            for place in placed:
+                self._write_placed([place], [])
+            for settle in settles:
+                self._write_placed([], [settle])
+        elif placed:
+            message_id = str(placed[0][0].order.message.message_id)
+            log.error("a message cannot be written", message_id=message_id, exc_info=error)
+            self._answers.append((placed[0][1], Refused(Refusal.UNAVAILABLE)))
+        else:
+            ids = [str(one.claim.message_id) for one in settles[0][0]]
+            log.error("an outcome cannot be written", message_ids=ids, exc_info=error)
+            self._answers.append((settles[0][1], error))
+
+    def _run_job(self, job: Job, future: asyncio.Future[Any]) -> None:
+        try:
+            self._answers.append((future, self._transact(job, None)))
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+            self._answers.append((future, error))
+
+    def _give_up_closing(self) -> None:
+        """The database stays away and we have to go: the claims are released by whoever finds us dead."""
+        self._closing_tries -= 1
+        if self._closing_tries <= 0:
+            error = DatabaseAway("the database was away until the end")
+            self._answers += [(future, error) for _, future in self._settles]
+            log.error("outcomes were not written", calls=len(self._settles))
+            self._settles.clear()
+            self._answer()
+
+    def _answer(self) -> None:
+        """Wakes the loop once for all of them."""
+        if self._answers and self._loop is not None:
+            answers, self._answers = self._answers, []
+            self._loop.call_soon_threadsafe(self._resolve, answers)
+
+    def _resolve(self, answers: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+        """On the loop."""
+        for future, answer in answers:
+            if future.done():  # nobody waits for it any more
+                if isinstance(answer, Accepted) and answer.claims:
+                    self.orphaned(answer.claims)
+            elif isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    # Transactions
+
+    def write_hot(self, function: Callable[[Any], None]) -> None:
+        """A transaction of its own for a function of hot statements, in the thread. StoreError."""
+        self._transact(lambda session, _: function(session.hot), None)
+
+    def _transact(self, job: Callable[[Session, Micros], T], proof: Callable[[Session], bool] | None) -> T:
+        """Runs ``job`` in a transaction, again when another one stood in its way or the connection had died.
+
+        ``proof`` finds out on a new connection whether a commit happened whose answer was lost. StoreError for our
+        surroundings; what ``job`` raises passes through.
+        """
+        for tries_left in (2, 1, 0):
+            session = self._connected()
+            committing = False
+            try:
+                session.begin()
+                result = job(session, self._clock.now())
+                committing = True
+                session.commit()
+                return result
+            except Exception as error:
+                session.rollback()
+                trouble = session.trouble(error)
+                again = session.broken or session.worth_repeating(error)
+                if session.broken:
+                    self._disconnect()
+                if committing and session.broken and session.answer_can_be_lost:
+                    if proof is not None and self._happened(session, proof):
+                        return result
+                    raise DatabaseAway("the answer to a commit was lost") from error
+                if again and tries_left:
+                    continue
+                if trouble is not None:
+                    raise trouble from error
+                raise
+            except BaseException:
+                session.rollback()
+                raise
+        raise AssertionError("unreachable")
+
+    def _connected(self) -> Session:
+        if self._session is None:
+            self._session = self._connect()
+        return self._session
+
+    def _disconnect(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _happened(self, lost: Session, proof: Callable[[Session], bool]) -> bool:
+        """Whether a commit without an answer was one, within 10 seconds; False when nobody can tell."""
+        deadline = self._clock.monotonic() + 10
+        for _ in range(50):
+            try:
+                session = self._connected()
+                session.begin_reading()
+                try:
+                    if not session.still_working(lost):
+                        return proof(session)
+                finally:
+                    session.rollback()
+            except Exception as error:  # noqa: BLE001 - any trouble only means: not yet
+                log.warning("asking after a lost commit", error=str(error))
+                self._disconnect()
+            if self._clock.monotonic() > deadline:
+                break
+            self._pause.wait(0.2)
+        return False

@@ -1,0 +1,77 @@
+"""What acceptance must know of an account: loaded in one place, cached by each process, exact by its version.
+
+A cached value may be old; whoever acts on it inside the accept batch compares ``version`` with the row that the batch
+has locked, and loads again when it differs. So nothing has to be told to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import select
+
+from sesrelay.model.account import AccountFacts, KeyStatus, VerifiedIdentities
+from sesrelay.model.identity import IdentityType, VerificationStatus
+from sesrelay.store.errors import UnknownAccount
+from sesrelay.store.schema import access_keys, account_regions, accounts, identities
+from sesrelay.store.transaction import Transaction
+
+Key = tuple[str, str]
+"""(account id, region)."""
+
+
+def load(tx: Transaction, account_id: str, region: str) -> AccountFacts:
+    """The facts as this transaction sees them. UnknownAccount: also when the region is not opened for the account."""
+    rows = tx.execute(
+        select(account_regions, accounts.c.closed)
+        .join_from(account_regions, accounts, accounts.c.account_id == account_regions.c.account_id)
+        .where(account_regions.c.account_id == account_id, account_regions.c.region == region)
+    )
+    if not rows or not rows[0].opened:
+        raise UnknownAccount(f"account {account_id} is not known in region {region}")
+    row = rows[0]
+    return AccountFacts(
+        account_id=account_id,
+        region=region,
+        version=row.facts_version,
+        closed=bool(row.closed),
+        suspended=bool(row.suspended),
+        production=bool(row.production),
+        quota=row.quota,
+        rate=row.rate,
+        verified=VerifiedIdentities(
+            addresses=frozenset(_verified(tx, account_id, region, IdentityType.EMAIL_ADDRESS)),
+            domains=frozenset(_verified(tx, account_id, region, IdentityType.DOMAIN)),
+        ),
+        active_keys=frozenset(_active_keys(tx, account_id)),
+    )
+
+
+def version(tx: Transaction, account_id: str, region: str) -> int:
+    """Of the facts as they are now; 0 when there are none."""
+    row = account_regions.c
+    found = tx.execute(select(row.facts_version).where(row.account_id == account_id, row.region == region))
+    return int(found[0][0]) if found else 0
+
+
+def _verified(tx: Transaction, account_id: str, region: str, kind: IdentityType) -> Iterator[str]:
+    row = identities.c
+    return (
+        name
+        for (name,) in tx.execute(
+            select(row.name).where(
+                row.account_id == account_id,
+                row.region == region,
+                row.type == kind.value,
+                row.status == VerificationStatus.SUCCESS.value,
+            )
+        )
+    )
+
+
+def _active_keys(tx: Transaction, account_id: str) -> Iterator[str]:
+    row = access_keys.c
+    found = tx.execute(
+        select(row.access_key_id).where(row.account_id == account_id, row.status == KeyStatus.ACTIVE.value)
+    )
+    return (key for (key,) in found)

@@ -1,0 +1,208 @@
+"""The embedded database: a WAL that is synced at each commit, and one writer at a time over all processes.
+
+Every write and every checkpoint holds an flock on the data folder's ``write.lock``: SQLite 3.7.0 to 3.51.2 can corrupt
+a WAL that two connections write and checkpoint at the same instant (sqlite.org/wal.html, "WAL-reset bug"), and the
+lock is fair where SQLite's busy handler is not. Checkpoints run after the answers have gone out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Final
+
+import structlog
+from pysqlite3 import dbapi2 as sqlite
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from sesrelay.store.errors import DatabaseAway, SqliteTooOld, StorageFull, StoreError
+from sesrelay.store.hot_sqlite import SqliteHot
+from sesrelay.store.session import Session
+from sesrelay.store.transaction import Dialect
+
+FILE_NAME: Final = "sesrelay.db"
+LOCK_NAME: Final = "write.lock"
+OLDEST_SAFE: Final = (3, 51, 3)
+CHECKPOINT_PAGES: Final = 4000
+"""Of 4 KB: a checkpoint copies each page once, however often it was written since the last."""
+_CHECKED_EVERY_STATEMENTS: Final = 200
+_STATEMENTS_KEPT: Final = 512
+
+log = structlog.get_logger()
+
+
+class WriteLock:
+    """The data folder's one pen, passed around between processes and between the threads of this one."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._thread = threading.Lock()
+        self._descriptor = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def acquire(self) -> None:
+        """Waits for its turn."""
+        self._thread.acquire()
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            self._thread.release()
+            raise
+
+    def release(self) -> None:
+        """Lets the next one write."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._thread.release()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """With the pen in hand."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """After the last session."""
+        os.close(self._descriptor)
+
+
+def check_version(found: tuple[int, ...] = sqlite.sqlite_version_info) -> None:
+    """SqliteTooOld for a library that can damage what it was given."""
+    if found < OLDEST_SAFE:
+        raise SqliteTooOld(
+            f"SQLite {'.'.join(map(str, found))} can corrupt the database that several processes write: "
+            f"{'.'.join(map(str, OLDEST_SAFE))} or newer is needed (pip install -U pysqlite3)"
+        )
+
+
+class SqliteSession(Session):
+    """A connection to the file in the data folder. ``writes`` False: for reading only."""
+
+    dialect: ClassVar[Dialect] = "sqlite"
+    answer_can_be_lost: ClassVar[bool] = False
+
+    def __init__(self, data_dir: Path, lock: WriteLock, *, writes: bool) -> None:
+        self._lock = lock
+        self._writing = False
+        self._checked_at = 0
+        # Opening may recover the WAL of a dead process, which is a kind of writing.
+        with lock.held():
+            self._connection = sqlite.connect(
+                data_dir / FILE_NAME,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=_STATEMENTS_KEPT,
+                timeout=10,
+            )
+            for pragma in _pragmas(writes=writes):
+                self._connection.execute(f"PRAGMA {pragma}").fetchall()
+        super().__init__(SqliteHot(self._connection), _core(self._connection))
+
+    def begin(self) -> None:
+        self._lock.acquire()
+        self._writing = True
+        self.hot.run("BEGIN IMMEDIATE")
+
+    def begin_reading(self) -> None:
+        self.hot.run("BEGIN")
+
+    def commit(self) -> None:
+        self.hot.run("COMMIT")
+        self._let_go()
+
+    def rollback(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite.Error:
+            self.broken = True
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._lock.release()
+
+    def trouble(self, error: Exception) -> StoreError | None:
+        cause = _original(error)
+        if not isinstance(cause, sqlite.Error):
+            return None
+        code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+        if code == sqlite.SQLITE_FULL:
+            return StorageFull(f"the database cannot grow: {cause}")
+        if code in _OURS:
+            return None
+        # After a failed write or sync only a new connection knows what is on the disk.
+        self.broken = True
+        return DatabaseAway(f"the database gives trouble: {cause}")
+
+    def worth_repeating(self, error: Exception) -> bool:
+        code = getattr(_original(error), "sqlite_errorcode", None) or 0
+        return code & 0xFF in (sqlite.SQLITE_BUSY, sqlite.SQLITE_LOCKED)
+
+    def tidy(self) -> None:
+        if self.hot.statements - self._checked_at < _CHECKED_EVERY_STATEMENTS:
+            return
+        self._checked_at = self.hot.statements
+        try:
+            _, pages, done = self._connection.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
+            if pages - done > CHECKPOINT_PAGES:
+                with self._lock.held():
+                    self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite.Error as error:
+            self.broken = True
+            log.warning("checkpoint failed", error=str(error))
+
+    def close(self) -> None:
+        # Whoever closes the last connection writes a checkpoint.
+        try:
+            with self._lock.held():
+                self._connection.close()
+        except sqlite.Error as error:
+            log.warning("closing the database failed", error=str(error))
+
+
+_OURS: Final = {
+    sqlite.SQLITE_ERROR,
+    sqlite.SQLITE_CONSTRAINT,
+    sqlite.SQLITE_MISMATCH,
+    sqlite.SQLITE_TOOBIG,
+    sqlite.SQLITE_RANGE,
+    sqlite.SQLITE_MISUSE,
+}
+"""Result codes that speak of what was asked, not of the disk."""
+
+
+def _original(error: Exception) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _pragmas(*, writes: bool) -> Iterator[str]:
+    yield "auto_vacuum = INCREMENTAL"  # only before the first table; later it says nothing
+    yield "journal_mode = WAL"
+    yield "synchronous = FULL"  # NORMAL may forget accepted mail
+    yield "wal_autocheckpoint = 0"
+    yield f"journal_size_limit = {16 * CHECKPOINT_PAGES * 1024}"
+    yield "cache_size = -32768"
+    yield "foreign_keys = OFF"
+    if not writes:
+        yield "query_only = ON"
+
+
+def _core(connection: sqlite.Connection) -> Connection:
+    """SQLAlchemy's view of it. Made outside of a transaction, because getting acquainted ends one."""
+    engine = create_engine(
+        "sqlite+pysqlite://",
+        module=sqlite,
+        creator=lambda: connection,
+        poolclass=StaticPool,
+        pool_reset_on_return=None,
+    )
+    return engine.connect()

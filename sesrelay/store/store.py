@@ -1,0 +1,256 @@
+"""The relay's memory as the rest of the product sees it: one object for each process.
+
+What ``accept`` and ``settle`` return has been committed and synced. Everything else runs as a function inside a
+transaction: ``write`` on the writer's thread, ``read`` on a reader's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+
+from sesrelay.model.account import AccountFacts
+from sesrelay.model.clock import Clock, Micros
+from sesrelay.model.message import BodyLocation, Claim, MessageId, OutboxRow, Settlement
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.store import facts as facts_of
+from sesrelay.store import leases, outbox, queue
+from sesrelay.store.accepting import Accepted, AcceptOrder
+from sesrelay.store.batch import Ours
+from sesrelay.store.bodies import Bodies
+from sesrelay.store.contents import read_rows, segments_with_rows
+from sesrelay.store.database import Database, StoreOptions, check_keyring, check_schema
+from sesrelay.store.engine import Engine
+from sesrelay.store.errors import DatabaseAway
+from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
+from sesrelay.store.reader import Reader
+from sesrelay.store.session import Session
+from sesrelay.store.settling import Place
+from sesrelay.store.spool import SpoolWriter
+from sesrelay.store.transaction import Transaction
+
+T = TypeVar("T")
+
+FACTS_SECONDS: Final = 1.0
+"""Cached facts older than this are compared with the database before they are given out."""
+SETTLES_AT_ONCE: Final = 250
+
+log = structlog.get_logger()
+
+
+class Store:
+    """Opened once, started on a loop, closed in the end."""
+
+    def __init__(self, options: StoreOptions, clock: Clock, database: Database) -> None:
+        """Use ``open``."""
+        self._options = options
+        self._clock = clock
+        self._database = database
+        self._ours = Ours()
+        self._facts_checked: dict[facts_of.Key, float] = {}
+        self._bodies = Bodies(options.data_dir, options.incarnation)
+        self._reader = Reader(database.connect_reading, clock)
+        self._engine = Engine(database.connect, self._ours, self._enter, clock)
+        self._engine.orphaned = self._give_back_orphans
+        self._orphans: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def open(cls, options: StoreOptions, clock: Clock) -> Store:
+        """Checks everything that would make it unwise to go on. StoreError; OSError for the data folder."""
+        database = Database(options)
+        try:
+            session = database.connect()
+            try:
+                _check(session, options, clock.now())
+            finally:
+                session.rollback()
+                session.close()
+            return cls(options, clock, database)
+        except BaseException:
+            database.close()
+            raise
+
+    async def start(self) -> None:
+        """Binds the running loop and starts the writer."""
+        placing = EmbeddedPlacing(self._bodies) if self._options.embedded else RowPlacing(self._engine.write_hot)
+        self._engine.start(asyncio.get_running_loop(), placing)
+
+    async def close(self) -> None:
+        """Everything that waits is committed first; our incarnation ends."""
+        if self._ours.number:
+            self._ours.claims = False
+            try:
+                await self._hot(lambda session, now: leases.leave(session.transaction(now), self._ours.number))
+            except DatabaseAway as error:
+                log.warning("the database is away: others will find us dead", error=str(error))
+        self._engine.stop()
+        await asyncio.to_thread(self._engine.join)
+        self._reader.close()
+        self._bodies.close()
+        self._database.close()
+
+    # The two doors
+
+    async def accept(self, order: AcceptOrder) -> Accepted:
+        """The message is durable when this returns. Raises Refused: STORAGE_FULL, UNAVAILABLE for our own trouble."""
+        try:
+            return await self._engine.submit_accept(order)
+        except DatabaseAway as error:
+            raise Refused(Refusal.UNAVAILABLE) from error
+
+    async def settle(self, settlements: Sequence[Settlement]) -> frozenset[Place]:
+        """Writes outcomes down; the places whose claim was still ours. Waits while the database is away."""
+        parts = [settlements[at : at + SETTLES_AT_ONCE] for at in range(0, len(settlements), SETTLES_AT_ONCE)]
+        done = await asyncio.gather(*[self._engine.submit_settle(part) for part in parts])
+        return frozenset().union(*done)
+
+    # Everything else
+
+    async def write(self, function: Callable[[Transaction], T]) -> T:
+        """Runs a rare verb in a transaction of its own; it may run again after a conflict. StoreError."""
+
+        def job(session: Session, now: Micros) -> T:
+            return function(session.transaction(now))
+
+        return await self._hot(job)
+
+    async def read(self, function: Callable[[Transaction], T]) -> T:
+        """Runs a function that only reads, beside the writer. StoreError."""
+        return await self._reader.run(function)
+
+    async def _hot(self, job: Callable[[Session, Micros], T]) -> T:
+        return await self._engine.submit_job(job)  # type: ignore[no-any-return]
+
+    async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts:
+        """What acceptance must know; at most a second old, or as of now. UnknownAccount, StoreError."""
+        key = (account_id, region)
+        known = self._ours.facts.get(key)
+        now = self._clock.monotonic()
+        if known is not None and not fresh and now - self._facts_checked.get(key, float("-inf")) < FACTS_SECONDS:
+            return known
+        known = await self.read(partial(_refresh, key=key, known=known))
+        self._ours.facts[key] = known
+        self._facts_checked[key] = now
+        return known
+
+    async def body(self, message_id: MessageId, location: BodyLocation) -> bytes:
+        """The bytes of a message as it was accepted. BodyDamaged, StoreError, OSError."""
+        if location.segment:
+            return await asyncio.to_thread(self._bodies.read, location)
+        return await self.read(partial(read_rows, message_id=message_id, location=location))
+
+    def spool(self, header: bytes) -> SpoolWriter:
+        """Where a big message goes while it comes in. OSError."""
+        return self._bodies.spool(header)
+
+    # The queue
+
+    async def claim_due(self, limit: int) -> list[Claim]:
+        """Up to ``limit`` recipients that are due, fairly over the lanes, claimed for this process."""
+        await self._known()
+        if not self._ours.claims:
+            return []
+        return await self._hot(lambda session, now: queue.claim_due(session.hot, self._ours.number, now, limit))
+
+    async def give_back(self, claims: Sequence[Claim], due_at: Micros) -> None:
+        """Claims that were not tried go back into their lanes, as if never taken."""
+        number = self._ours.number
+        for at in range(0, len(claims), SETTLES_AT_ONCE):
+            part = claims[at : at + SETTLES_AT_ONCE]
+            await self._hot(partial(_give_back, number=number, claims=part, due_at=due_at))
+
+    async def next_due(self) -> Micros | None:
+        """When the first lane is due; None when nothing waits."""
+        return await self._reader.run_hot(lambda hot: hot.next_due())
+
+    # Life and death
+
+    async def renew(self) -> bool:
+        """We live for another 30 seconds. False: we were declared dead and must not touch what we had claimed."""
+        await self._known()
+        alive = await self._hot(lambda session, now: leases.renew(session.transaction(now), self._ours.number))
+        self._ours.claims = alive
+        return alive
+
+    async def release(self, incarnations: Sequence[str]) -> int:
+        """Declares them dead and frees what they had in hand; how many recipients. Three deaths: held."""
+        dead = await self.write(partial(leases.declare_dead, names=incarnations))
+        freed = 0
+        for number in dead:
+            while some := await self._release_some(number):
+                freed += some
+        return freed
+
+    async def _release_some(self, dead: int) -> int:
+        freed, held = await self._hot(lambda session, now: queue.release_some(session.hot, dead, now))
+        for message_id in held:
+            log.error("held: several workers died with it in hand", message_id=str(message_id))
+        return freed
+
+    async def release_dead(self) -> int:
+        """Frees what incarnations have in hand that did not renew themselves in time."""
+        names = await self.read(leases.expired)
+        return await self.release(names) if names else 0
+
+    async def release_node_leftovers(self, live: Sequence[str]) -> int:
+        """Frees what earlier processes of this node have left, all but ``live``."""
+        names = await self.read(partial(leases.leftovers, node=self._options.node, live=live))
+        return await self.release(names) if names else 0
+
+    def _enter(self, session: Session, now: Micros) -> int:
+        return leases.enter(session.transaction(now), self._options.incarnation, self._options.node)
+
+    async def _known(self) -> None:
+        """Our incarnation has its number after this."""
+        if not self._ours.number:
+            self._ours.number = await self._hot(lambda session, now: self._ours.number or self._enter(session, now))
+
+    def _give_back_orphans(self, claims: Sequence[Claim]) -> None:
+        """A caller went away while its message was being accepted: its claims must not lie here until we die."""
+        task = asyncio.get_running_loop().create_task(self.give_back(claims, self._clock.now()))
+        self._orphans.add(task)
+        task.add_done_callback(self._orphans.discard)
+
+    # Telling
+
+    async def due_outbox(self, kind: str, limit: int) -> list[OutboxRow]:
+        """Rows to be told now; another worker sees them again in a minute, unless they are deleted or postponed."""
+        return await self.write(partial(outbox.take_due, kind=kind, limit=limit))
+
+    async def sweep_bodies(self) -> list[str]:
+        """Removes bodies that dead processes left without rows; what was removed. OSError, StoreError."""
+        loop = asyncio.get_running_loop()
+
+        def still_needed(names: Sequence[str]) -> set[str]:
+            needed = self.write(partial(segments_with_rows, names=names))
+            return asyncio.run_coroutine_threadsafe(needed, loop).result()
+
+        return await asyncio.to_thread(self._bodies.sweep, still_needed)
+
+
+def _check(session: Session, options: StoreOptions, now: Micros) -> None:
+    try:
+        session.begin_reading()
+        check_schema(session, now)
+        if options.keyring is not None:
+            check_keyring(session, now, options.keyring)
+    except Exception as error:
+        trouble = session.trouble(error)
+        if trouble is not None:
+            raise trouble from error
+        raise
+
+
+def _refresh(tx: Transaction, key: facts_of.Key, known: AccountFacts | None) -> AccountFacts:
+    """What is known, if it is still right; else what is right."""
+    if known is not None and facts_of.version(tx, *key) == known.version:
+        return known
+    return facts_of.load(tx, *key)
+
+
+def _give_back(session: Session, now: Micros, number: int, claims: Sequence[Claim], due_at: Micros) -> None:
+    queue.give_back(session.hot, number, claims, due_at, now)

