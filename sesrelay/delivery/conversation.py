@@ -81,18 +81,21 @@ class Conversation:
 
     def receive(self, data: bytes) -> None:
         """Octets of the server."""
+        if not self._listening():
+            return
         reader = self._reader
         for reply in reader.feed(data):
             self._spoke = True
             self._heed(reply)
-            if self.closed:
-                return
-            if self.wants_tls:
-                # RFC 3207 §6: whatever came in clear behind the 220 was perhaps put there by somebody else.
+            if not self._listening():
                 reader.clear()
                 return
         if reader.trouble:
             self.broken(reader.trouble)
+
+    def _listening(self) -> bool:
+        """RFC 3207 §6: what came in clear behind the 220 of STARTTLS was perhaps put there by somebody else."""
+        return not (self.closed or self.wants_tls)
 
     def broken(self, why: str) -> None:
         """The connection ended, timed out or makes no sense: nothing more can be learnt from it."""

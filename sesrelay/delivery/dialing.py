@@ -94,11 +94,10 @@ class Dialer:
         connection = Connection(conversation, host, owner, self.clock, tls=context, idle_seconds=self.idle_seconds)
         try:
             await self.watchdog.within(TIME_LIMITS[Stage.CONNECT], _connected(connection, host, context))
+            self.watchdog.watch(connection)
+            await connection.opened
         except OSError as fault:  # TimeoutError and SSLError are OSErrors
             raise DialError(Answer(Stage.CONNECT, Scope.HOST, None, _words(fault)), str(host)) from fault
-        self.watchdog.watch(connection)
-        try:
-            await connection.opened
         except asyncio.CancelledError:
             connection.abort("given up")
             raise

@@ -92,9 +92,7 @@ class Dispatcher:
             self.postpone_all(destination, 0.0)
             return
         while destination.idle and destination.waiting:
-            connection = destination.idle.pop()
-            if connection.ready:
-                self._start(connection, destination, destination.pop())
+            self._make_idle(destination.idle.pop(), destination)
         while destination.wants_connection() and self._slots.take(destination.site):
             destination.opening += 1
             self._spawn(self._open(destination))
@@ -186,20 +184,24 @@ class Dispatcher:
 
     # Transactions
 
-    def _start(self, connection: Connection, destination: Destination, job: Job) -> None:
+    def _start(self, connection: Connection, destination: Destination, job: Job) -> bool:
+        """Puts a job on a ready connection; False: the job is dealt with and the connection is still free."""
+        if not self.may_finish():
+            self._notes.give_back(job.claims, self._clock.now())
+            return False
         if job.content is None:
             self._loading += 1
             self._spawn(self._load(connection, destination, job))
-            return
+            return True
         try:
             transaction = self._envelopes.transaction(job, job.content, verp=destination.route.verp)
         except Exception:
             log.exception("delivery-fault", message_id=str(job.claims[0].message_id))
             self._give_up(job)
-            self._make_idle(connection, destination)
-            return
+            return False
         self._running[connection] = Running(job, destination, self._clock.now())
         connection.begin(transaction)
+        return True
 
     async def _load(self, connection: Connection, destination: Destination, job: Job) -> None:
         """The content is read first; the connection waits for it meanwhile."""
@@ -220,7 +222,8 @@ class Dispatcher:
             self._notes.give_back(job.claims, self._clock.now())
             self._make_idle(connection, destination)
         elif connection.ready:
-            self._start(connection, destination, job)
+            if not self._start(connection, destination, job):
+                self._make_idle(connection, destination)
         else:
             destination.push(job, first=True)
             self.serve(destination)
@@ -287,10 +290,11 @@ class Dispatcher:
             return
         if connection.conversation.served >= self._connection_messages or self.draining:
             connection.quit()
-        elif destination.waiting:
-            self._start(connection, destination, destination.pop())
-        else:
-            destination.idle.append(connection)
+            return
+        while destination.waiting:
+            if self._start(connection, destination, destination.pop()):
+                return
+        destination.idle.append(connection)
 
     def connection_gone(self, connection: Connection) -> None:
         """Its slot is free."""

@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 
-from sesrelay import killpoints
 from sesrelay.model.clock import Clock, Micros
 from sesrelay.model.message import AttemptResult, Claim
 
@@ -70,7 +69,6 @@ class Notes:
     async def _write_group(self) -> None:
         results, self._results = self._results[:GROUP], self._results[GROUP:]
         if results:
-            killpoints.reached("before-settle")
             try:
                 await self._settle(results)
             except Exception as fault:

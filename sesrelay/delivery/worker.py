@@ -95,12 +95,13 @@ class DeliveryWorker:
             max_age=limits.max_age,
         )
         self._load = Load()
-        self._destinations: dict[str, Destination] = {}
+        self._destinations: dict[tuple[object, ...], Destination] = {}
         self._by_domain: dict[str, Destination] = {}
         self._poller: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._draining = False
+        self._napping = False
         self._forgotten_at = clock.monotonic()
 
     def start(self) -> None:
@@ -115,7 +116,10 @@ class DeliveryWorker:
         self._draining = self._dispatcher.draining = True
         for destination in list(self._destinations.values()):
             self._dispatcher.postpone_all(destination, 0.0)
-        await _stop(self._poller)
+        if self._poller is not None:
+            if self._napping:
+                self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
         await self._dispatcher.close()
         while self._dispatcher.busy or self._notes.pending:
             await self._clock.sleep(SOONEST_POLL_SECONDS)
@@ -203,29 +207,40 @@ class DeliveryWorker:
         if route.kind == "capture" or domain in self._limits.captured_domains:
             return None
         smart = route.kind == "smart-host"
-        site = f"{route.host}:{route.port}/{route.user}" if smart else f"mx/{domain}"
-        found = self._destinations.get(site)
+        site = f"{route.host}:{route.port}" if smart else f"mx/{domain}"
+        # Rules that differ in how they speak to one host share its slots, nothing else.
+        key = (site, route.user, route.tls, route.implicit_tls, route.verp)
+        found = self._destinations.get(key)
         if found is None:
             found = Destination(site, route, domain, self._load, counted_at=self._clock.monotonic())
-            self._destinations[site] = found
+            self._destinations[key] = found
         self._by_domain[domain] = found
         return found
 
     # Lanes
 
     async def _poll(self) -> None:
-        while True:
+        while not self._draining:
+            taken = 0
+            wait = POLL_SECONDS
             try:
-                taken = 0
                 if self._lease.held():
                     claims = await self._queue.claim_due(CLAIMS_AT_ONCE)
                     taken = self._take(claims, None, new=False)
-                if not taken:
-                    await self._clock.sleep(await self._until_due())
+                    wait = 0 if taken else await self._until_due()
             except Exception:
                 log.exception("lane-poll-failed")
-                await self._clock.sleep(POLL_SECONDS)
+            if not self._draining:
+                await self._nap(wait)
             self._forget_unused()
+
+    async def _nap(self, seconds: float) -> None:
+        """The only place where polling may be interrupted: a claim on its way to us would be forgotten."""
+        self._napping = True
+        try:
+            await self._clock.sleep(seconds)
+        finally:
+            self._napping = False
 
     async def _until_due(self) -> float:
         due = await self._queue.next_due()
@@ -242,14 +257,13 @@ class DeliveryWorker:
         for destination in self._destinations.values():
             destination.finished, destination.counted_at = 0, now
         live = {
-            site: destination
-            for site, destination in self._destinations.items()
-            if not (destination.unused and destination.paused_until <= now and not destination.failures)
+            key: destination
+            for key, destination in self._destinations.items()
+            if not destination.unused or (destination.failures and destination.paused_until + FORGET_SECONDS > now)
         }
+        kept = set(map(id, live.values()))
         self._destinations = live
-        self._by_domain = {
-            domain: destination for domain, destination in self._by_domain.items() if destination.site in live
-        }
+        self._by_domain = {domain: each for domain, each in self._by_domain.items() if id(each) in kept}
 
 
 async def _stop(task: asyncio.Task[None] | None) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from sesrelay.delivery.worker import DeliveryWorker
 from tests.clock import FakeClock
 from tests.delivery.kit import MESSAGE, Queue, claim, delivered, put_together, smart_host
-from tests.standins.receiver import Behaviour, Receiver
+from tests.standins.receiver import Receiver
 
 
 def test_a_handed_over_message_arrives_octet_by_octet(runner: asyncio.Runner, clock: FakeClock) -> None:
