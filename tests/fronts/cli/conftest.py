@@ -1,0 +1,100 @@
+"""``cli(…)``: the program run in this process, on a data folder of the test's own, on both databases."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sesrelay.fronts.cli.main import run
+from tests.store.conftest import postgres_server
+
+__all__ = ["postgres_server"]
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on stdout; fails when there is anything beside it."""
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def line(self) -> str:
+        """The one line on stderr that says why it failed."""
+        assert self.status != 0
+        assert self.out == ""
+        (line,) = self.err.splitlines()
+        return line
+
+
+class Cli:
+    def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self._capfd = capfd
+        self._monkeypatch = monkeypatch
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "sesrelay.yaml"
+
+    def bare(self, *arguments: str, stdin: str = "") -> Result:
+        """The program without ``--config``."""
+        self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        self._capfd.readouterr()
+        status = run(list(arguments))
+        out, err = self._capfd.readouterr()
+        return Result(status, out, err)
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Result:
+        """The program with this folder's configuration."""
+        return self.bare("--config", str(self.config), *arguments, stdin=stdin)
+
+    def usage(self, *arguments: str) -> str:
+        """The error of a command that was called wrongly."""
+        result = self(*arguments)
+        assert result.status == 2
+        assert result.out == ""
+        return result.err.splitlines()[-1]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Without a data folder."""
+    return Cli(tmp_path / "var", capfd, monkeypatch)
+
+
+@pytest.fixture
+def made(cli: Cli) -> Cli:
+    """With a data folder on SQLite as ``init`` makes it: service domain relay.test, account 111122223333."""
+    made = cli.bare(
+        "init", "--data", str(cli.folder), "--service-domain", "relay.test", "--account-id", "111122223333", "--json"
+    )
+    assert made.status == 0, made.err
+    return cli
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def both(cli: Cli, request: pytest.FixtureRequest) -> Cli:
+    """As ``made``, on each database."""
+    url = "sqlite"
+    if request.param == "postgresql":
+        make: Callable[[], str] = request.getfixturevalue("postgres_server")
+        url = make()
+    made = cli.bare(
+        *("init", "--data", str(cli.folder), "--service-domain", "relay.test", "--account-id", "111122223333"),
+        *("--database", url, "--json"),
+    )
+    assert made.status == 0, made.err
+    return cli
