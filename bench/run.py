@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures sesrelay against Postfix, by turns on the same machine, and prints what was promised beside what was seen.
 
 bench/run.py                              everything, medians of five
@@ -19,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from measure import Load, Sink, let_disk_settle, remove, resident_octets
-from servers import MissingError, Postfix, Server, Sesrelay
+from bench.measure import Load, Sink, let_disk_settle, remove, resident_octets
+from bench.servers import MissingError, Postfix, Server, Sesrelay
 
 DEFAULT_CACHE = Path("/var/tmp/sesrelay-bench")  # on a disk, and open to the user that Postfix runs as
 
@@ -126,15 +125,17 @@ def measure_row(row: Row, servers: list[Server], runs: int, seconds: float) -> d
 
 def say_run(row: Row, server: Server, number: int, run: Run) -> None:
     """A line while it works."""
-    print(
-        f"  {row.name} {server.name} #{number + 1}: {run.rate:.1f}/s, server CPU {run.cpu_ms_per_message:.3f} ms a message,"
-        f" p50 {run.p50_ms:.2f} ms, p99 {run.p99_ms:.2f} ms, harness {run.harness_share:.0%} of the server's CPU"
-        + (f", delivery p50 {run.delay_p50_ms:.1f} p99 {run.delay_p99_ms:.1f} ms" if row.relay else "")
-        + (f", MISSING {run.missing}" if run.missing else "")
-        + (f", refused {run.errors}" if run.errors else ""),
-        file=sys.stderr,
-        flush=True,
-    )
+    parts = [
+        f"{row.name} {server.name} #{number + 1}: {run.rate:.1f}/s, server CPU {run.cpu_ms_per_message:.3f} ms each",
+        f"p50 {run.p50_ms:.2f} ms, p99 {run.p99_ms:.2f} ms, harness {run.harness_share:.0%} of the server's CPU",
+    ]
+    if row.relay:
+        parts.append(f"delivery p50 {run.delay_p50_ms:.1f} ms, p99 {run.delay_p99_ms:.1f} ms")
+    if run.missing:
+        parts.append(f"MISSING {run.missing}")
+    if run.errors:
+        parts.append(f"refused {run.errors}")
+    print("  " + "; ".join(parts), file=sys.stderr, flush=True)
 
 
 def measure_idle_session(server: Sesrelay) -> float:
@@ -275,7 +276,3 @@ def measure_all(
 def bound(title: str, value: float, unit: str, promised: float) -> dict[str, Any]:
     """A row without a peer."""
     return {"title": title, "value": value, "unit": unit, "promised": promised, "kept": value <= promised}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

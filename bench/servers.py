@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from measure import ProcessGroup, free_port, remove
+
+from bench.measure import ProcessGroup, free_port, remove
 
 HOST = "mail.bench.example"
 QUEUES = tuple(

@@ -1,0 +1,1 @@
+"""Measures sesrelay against other mail servers on the same machine."""
