@@ -88,7 +88,9 @@ class Door:
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
         self._connections: OrderedDict[Connection, None] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[Connection, asyncio.Task[None]] = {}
+        self._to_the_end = self._connections.move_to_end
+        self._monotonic = around.clock.monotonic
         self._watcher: asyncio.Task[None] | None = None
 
     def __call__(self) -> asyncio.Protocol:
@@ -120,19 +122,21 @@ class Door:
 
     def touched(self, connection: Connection) -> float:
         """Now; the connection is the last to become idle."""
-        self._connections.move_to_end(connection)
-        return self.around.clock.monotonic()
+        self._to_the_end(connection)
+        return self._monotonic()
 
     def closed(self, connection: Connection, address: str) -> None:
         """An admitted connection is gone."""
         del self._connections[connection]
         self.around.caps.leave(address)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs to its end whatever becomes of the connection; ``drain`` waits for it."""
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def start(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
+        """Runs to its end whatever becomes of the connection, and says ``finished`` itself; ``drain`` waits for it."""
+        self._under_way[connection] = self.loop.create_task(work)
+
+    def finished(self, connection: Connection) -> None:
+        """The connection's work has ended."""
+        del self._under_way[connection]
 
     async def _watch(self) -> None:
         while self._connections:
@@ -154,7 +158,7 @@ class Door:
         for connection in list(self._connections):
             connection.drain()
         end = self.around.clock.monotonic() + seconds
-        while (self._connections or self._tasks) and self.around.clock.monotonic() < end:
+        while (self._connections or self._under_way) and self.around.clock.monotonic() < end:
             await self.around.clock.sleep(_POLL_SECONDS)
         if self._watcher is not None:
             self._watcher.cancel()

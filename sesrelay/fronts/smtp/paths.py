@@ -7,7 +7,7 @@ source route (dropped, as appendix C allows) and quotes that were not needed. Ad
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 LONGEST_LOCAL_PART: Final = 64
 LONGEST_DOMAIN: Final = 255
@@ -18,35 +18,33 @@ _QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])++"'
 # An underscore is no host name's, but stands in domains that receive mail.
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
-_MAILBOX = rf"({_DOT_ATOM}|{_QUOTED})@({_DOMAIN})"
 _ROUTE = rf"(?:@{_DOMAIN}(?:,@{_DOMAIN})*:)?"
 
 _PATH: Final = re.compile(
-    rf"[ \t]*(?:<{_ROUTE}{_MAILBOX}>|{_MAILBOX})(?:[ \t]+([\x21-\x7e \t]*))?\Z".encode("ascii"),
+    rf"[ \t]*(<)?(?(1){_ROUTE})((?:{_DOT_ATOM}|{_QUOTED})@{_DOMAIN})(?(1)>)(?:[ \t]+([\x21-\x7e \t]*))?\Z".encode(
+        "ascii"
+    )
 )
 _PLAIN_LOCAL_PART: Final = re.compile(_DOT_ATOM)
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
 
 
-class Path(NamedTuple):
-    """What a MAIL or RCPT command names."""
+def parse(text: bytes) -> tuple[str, bytes | None] | None:
+    """The address in what follows ``FROM:`` or ``TO:``, and the parameters behind it, not yet taken apart.
 
-    address: str
-    parameters: bytes
-    """Everything behind the address, not yet taken apart."""
-
-
-def parse(text: bytes) -> Path | None:
-    """``text`` is what follows ``FROM:`` or ``TO:``. None: that is no address with a domain."""
+    None: that is no address with a domain.
+    """
     match = _PATH.match(text)
     if match is None:
         return None
-    local, domain, bare_local, bare_domain, parameters = match.groups()
-    name = _without_needless_quotes((local or bare_local).decode("ascii"))
-    host = (domain or bare_domain).decode("ascii")
-    if len(name) > LONGEST_LOCAL_PART or len(host) > LONGEST_DOMAIN:
-        return None
-    return Path(f"{name}@{host}", parameters or b"")
+    mailbox = match[2].decode("ascii")
+    if mailbox[0] == '"' or len(mailbox) > LONGEST_LOCAL_PART:
+        local, _, domain = mailbox.rpartition("@")
+        local = _without_needless_quotes(local)
+        if len(local) > LONGEST_LOCAL_PART or len(domain) > LONGEST_DOMAIN:
+            return None
+        mailbox = f"{local}@{domain}"
+    return mailbox, match[3]
 
 
 def _without_needless_quotes(local: str) -> str:

@@ -111,7 +111,7 @@ class Session:
         if self._dialogue is not None:
             return self._proceed(self._dialogue.answer(line.strip()))
         verb, _, argument = line.partition(b" ")
-        act = _VERBS.get(verb.upper().rstrip(b"\t"))
+        act = _VERBS.get(verb.upper())
         if act is None:
             return self._bad(replies.UNKNOWN_COMMAND if _readable(line) else replies.BAD_SYNTAX)
         return act(self, argument.strip(b" \t"))
@@ -247,11 +247,12 @@ class Session:
         path = paths.parse(argument[5:])
         if path is None:
             return self._bad(_address_fault(argument, replies.INVALID_SENDER))
-        if path.parameters:
-            fault = self._mail_parameters(path.parameters)
+        address, parameters = path
+        if parameters:
+            fault = self._mail_parameters(parameters)
             if fault is not None:
                 return self._bad(fault)
-        self._mail_from = path.address
+        self._mail_from = address
         return _OK
 
     def _mail_parameters(self, text: bytes) -> bytes | None:
@@ -287,13 +288,14 @@ class Session:
         path = paths.parse(argument[3:])
         if path is None:  # not counted as bad: one broken address in a list is daily life
             return Decision(_address_fault(argument, replies.INVALID_RECIPIENT))
-        if path.parameters:
-            given = paths.parameters(path.parameters)
+        address, parameters = path
+        if parameters:
+            given = paths.parameters(parameters)
             if given is None or not given.keys() <= _IGNORED_OF_RCPT:
                 return self._bad(replies.UNKNOWN_RCPT_PARAMETER)
         self._named += 1
         if self._named <= KEPT_RECIPIENTS:
-            self._recipients.append(path.address)
+            self._recipients.append(address)
         return _OK
 
     def _data(self, argument: bytes) -> Decision:

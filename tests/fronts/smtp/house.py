@@ -292,7 +292,7 @@ class House:
                 for connection in list(door._connections):
                     connection.transport.abort()
             async with asyncio.timeout(10):
-                while any(door._tasks for door in self._doors) or any(door.connections for door in self._doors):
+                while any(door._under_way for door in self._doors) or any(door.connections for door in self._doors):
                     if self.relay.gate is not None:
                         self.relay.gate.set()
                     await asyncio.sleep(0.001)

@@ -1,0 +1,223 @@
+"""The short way between a client's octets and its session: lines are cut off, asked about and answered at once.
+
+``data_received`` itself does what mail is made of (MAIL, RCPT, DATA, RSET, NOOP, QUIT and the message) and what is
+no command at all, all replies of a chunk in one write. Every other line goes to aiosmtpd's coroutine.
+
+While something is awaited (a login, a commit, a handshake) and while replies pile up unread, nothing is worked off
+and reading pauses at the next chunk that comes, so that a connection never holds more than a chunk or two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import abstractmethod
+from typing import Final, cast
+
+from sesrelay.fronts.smtp import replies
+from sesrelay.fronts.smtp.data import BodyReader
+from sesrelay.fronts.smtp.door import Door
+from sesrelay.fronts.smtp.foundation import Foundation
+from sesrelay.fronts.smtp.session import LONGEST_AUTH_LINE, Decision, Next, Session
+
+ENDLESS_LINE: Final = 65_536
+"""A line that is still going on so many octets beyond the longest ends the session."""
+COMMANDS_IN_A_TURN: Final = 256
+"""So many commands are answered before other connections get their turn (about a millisecond)."""
+
+_UNPRINTABLE: Final = re.compile(rb"[^\x20-\x7e]")
+
+
+class ShortWay(Foundation):
+    """Reading and answering; what has to be awaited is the subclass's."""
+
+    short_way: frozenset[bytes] = frozenset({b"MAIL", b"RCPT", b"DATA", b"RSET", b"NOOP", b"QUIT"})
+    long_way: frozenset[bytes] = frozenset({b"EHLO", b"HELO", b"STARTTLS", b"AUTH", b"HELP", b"VRFY", b"EXPN"})
+
+    _session: Session
+    _ends_at: float
+    """When the session's life is over, in seconds of ``Clock.monotonic``."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(door.loop)
+        self._door = door
+        self.touched = 0.0
+        self._buffer = b""
+        self._line = b""
+        """What aiosmtpd's coroutine was given."""
+        self._beyond = 0
+        """Octets of an overlong line that were thrown away."""
+        self._body: BodyReader | None = None
+        self._waiting = True
+        """Something is awaited; at first: that the greeting is sent."""
+        self._unread_replies = False
+        self._reading_paused = False
+        self._switching = False
+        self._closing = False
+        self._gone = False
+
+    @abstractmethod
+    def _end_of_data(self, body: BodyReader, out: list[bytes]) -> None:
+        """The message is complete: its refusal goes into ``out``, or its commit is awaited."""
+
+    @abstractmethod
+    def became_idle(self) -> None:
+        """The client gave no sign of life for too long."""
+
+    @abstractmethod
+    def drain(self) -> None:
+        """The worker stops."""
+
+    @property
+    def _channel(self) -> asyncio.Transport:
+        return cast("asyncio.Transport", self.transport)  # uvloop's transports are no subclasses
+
+    def touch(self) -> None:
+        self.touched = self._door.touched(self)
+
+    # Reading
+
+    def data_received(self, data: bytes) -> None:
+        """Works off what is complete, unless something is awaited: then no more is read after this."""
+        if self._closing:
+            return
+        self.touched = self._door.touched(self)
+        if self._buffer:
+            data = self._buffer + data
+        if not self._waiting and not self._unread_replies:
+            self._work_off(data)
+            return
+        self._buffer = data
+        if not self._switching and not self._reading_paused:
+            self._reading_paused = True
+            self._channel.pause_reading()
+
+    def _work_off(self, buffer: bytes) -> None:
+        """Answers everything that is complete in ``buffer`` and keeps the rest; the replies leave in one write."""
+        if self.touched >= self._ends_at and buffer and self._overdue():
+            self._end(replies.SESSION_TOO_OLD)
+            return
+        out: list[bytes] = []
+        turns, start, length = COMMANDS_IN_A_TURN, 0, len(buffer)
+        while start < length and turns and not self._waiting and not self._closing:
+            turns -= 1
+            if self._body is not None:
+                rest = self._body.feed(buffer[start:] if start else buffer)
+                start = length if rest is None else length - len(rest)
+                if rest is not None:
+                    self._end_of_data(self._body, out)
+                continue
+            end = buffer.find(b"\n", start)
+            if end < 0:
+                buffer = self._unfinished(buffer[start:], out)
+                start, length = 0, len(buffer)
+                break
+            line = buffer[start : end - 1] if end > start and buffer[end - 1] == 13 else buffer[start:end]
+            start = end + 1
+            if line[:4].upper() in self.short_way or not self._goes_long_way(line):
+                reply, then, _ = self._session.command(line)
+                out.append(reply)
+                if then is not Next.COMMAND:
+                    self._enter(then)
+        self._buffer = buffer[start:] if start < length else b""
+        if out:
+            self._write(out[0] if len(out) == 1 else b"".join(out))
+        if self._closing:
+            self._channel.close()
+        elif not turns and self._buffer and not self._waiting:
+            self._waiting = True
+            self.loop.call_soon(self._go_on)
+        elif self._reading_paused:
+            self._read_again()
+
+    def _read_again(self) -> None:
+        if not self._waiting and not self._unread_replies:
+            self._reading_paused = False
+            self._channel.resume_reading()
+
+    def _overdue(self) -> bool:
+        """A session ends between messages; one that drips a message for a second session's life ends in it."""
+        return self._body is None or self.touched >= self._ends_at + self._door.bounds.session_seconds
+
+    def _goes_long_way(self, line: bytes) -> bool:
+        """Gives a response that ``smtp_AUTH`` waits for, or a command that aiosmtpd's loop finds well-formed, to it."""
+        self._beyond = 0
+        if not self._session.awaits_response:
+            verb = line.partition(b" ")[0].upper()
+            if verb not in self.long_way or len(line) > LONGEST_AUTH_LINE or _UNPRINTABLE.search(line):
+                return False
+        self._waiting = True
+        self._line = line
+        self.hand_to_coroutine(line)
+        return True
+
+    def _unfinished(self, rest: bytes, out: list[bytes]) -> bytes:
+        """A line without its end yet: kept as far as a line may go; one that never ends ends the session."""
+        if len(rest) <= LONGEST_AUTH_LINE:
+            return rest
+        self._beyond += len(rest) - LONGEST_AUTH_LINE - 1
+        if self._beyond <= ENDLESS_LINE:
+            return rest[: LONGEST_AUTH_LINE + 1]
+        out.append(replies.COMMAND_TOO_LONG + replies.LINE_WITHOUT_END)
+        self._closing = True
+        return b""
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: it gets no more until it does."""
+        super().pause_writing()
+        self._unread_replies = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_replies = False
+        if not self._waiting and not self._closing:
+            self._work_off(self._buffer)
+
+    # Answering
+
+    def _write(self, reply: bytes) -> None:
+        if not self._gone:
+            self.transport.write(reply)  # type: ignore[union-attr]
+
+    def _enter(self, what: Next) -> None:
+        """Does what a decision says besides its reply."""
+        if what is Next.DATA:
+            around = self._door.around
+            self._body = BodyReader(self._door.bounds.message_octets, around.memory, around.spool)
+        elif what is Next.CLOSE:
+            self._closing = True  # whoever sends the replies closes behind them
+
+    def _answer(self, decision: Decision) -> None:
+        """The reply of something that was awaited, and on with what came meanwhile."""
+        if self._gone or self._closing:
+            return
+        if decision.next is Next.CLOSE:
+            self._end(decision.reply)
+            return
+        self._write(decision.reply)
+        self._enter(decision.next)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What was awaited has come."""
+        if self._gone or self._closing:
+            return
+        self._waiting = False
+        if self._door.draining and self._body is None:
+            self._end(replies.SHUTTING_DOWN)
+        elif (self._buffer or self._reading_paused) and not self._unread_replies:
+            self._work_off(self._buffer)
+
+    def _end(self, reply: bytes) -> None:
+        """The last word; nothing more is read."""
+        self._closing = True
+        self._buffer = b""
+        self._forget_body()
+        self._write(reply)
+        self._channel.close()
+
+    def _forget_body(self) -> None:
+        """A message whose end has not come is nobody's any more."""
+        if self._body is not None:
+            self._body.close()
+            self._body = None
