@@ -21,7 +21,7 @@ from sesrelay.store.keyring import Keyring
 from sesrelay.store.transaction import Transaction
 
 T = TypeVar("T")
-_log = structlog.get_logger()
+log = structlog.get_logger()
 _TABLE: Final = "access_keys"
 _NOBODY: Final = "AKIA2222222222222222"
 """A key id that no key has: what stands in for a key that does not exist."""
@@ -54,7 +54,7 @@ class LoginDesk:
         except Refused:
             raise
         except Exception as trouble:
-            _log.exception("login unavailable", access_key_id=access_key_id[:32])
+            log.exception("login unavailable", access_key_id=access_key_id[:32])
             raise Refused(Refusal.LOGIN_UNAVAILABLE) from trouble
 
     async def _login(self, access_key_id: str, password: bytes, region: str) -> Login:

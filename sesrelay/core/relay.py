@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sesrelay.core.accept import Acceptance, AcceptStore, HandOver, Naming
 from sesrelay.core.login import LoginDesk, LoginStore
+from sesrelay.core.publish import Publishing, PublishStore
 from sesrelay.core.settle import SettleStore, Settling
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
@@ -15,7 +16,7 @@ from sesrelay.rules.retries import DEFAULT, Schedule
 from sesrelay.store.keyring import Keyring
 
 
-class RelayStore(AcceptStore, LoginStore, SettleStore, Protocol):
+class RelayStore(AcceptStore, LoginStore, SettleStore, PublishStore, Protocol):
     """What the verbs need of the store."""
 
 
@@ -39,6 +40,8 @@ class Relay:
         self._acceptance = Acceptance(store, clock, chance, naming, hand_over, burst_seconds=burst_seconds)
         self._desk = LoginDesk(store, keyring, chance)
         self._settling = Settling(store, clock, chance, schedule, settled)
+        self.notices = Publishing(store, clock, self.accept)
+        """Bounces that senders must be told of; ``events.publisher`` asks for them."""
 
     async def accept(self, submission: Submission) -> MessageId:
         """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""

@@ -17,7 +17,7 @@ from sesrelay.model.message import AttemptResult, MessageId, Settlement
 from sesrelay.rules.outcomes import verdict
 from sesrelay.rules.retries import Schedule
 
-_log = structlog.get_logger()
+log = structlog.get_logger()
 
 
 class SettleStore(Protocol):
@@ -57,7 +57,7 @@ class Settling:
             if (claim.message_id, claim.number) in applied:
                 self._settled(settlement)
             else:
-                _log.warning(
+                log.warning(
                     "result of a claim that was no longer ours",
                     message_id=str(claim.message_id),
                     recipient=claim.number,

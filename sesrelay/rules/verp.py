@@ -1,4 +1,4 @@
-"""The return path of each copy that leaves: it says which message and recipient came back, and cannot be forged (DEL-10).
+"""The return path of each copy that leaves: it names message and recipient, and nobody can forge it (DEL-10).
 
 Base32 of message id (24 octets), recipient's number (2) and the first 8 octets of an HMAC over both: 55 characters,
 good in any case of letters, because mail hosts change it.
@@ -51,7 +51,7 @@ def parse(local: str, keys: Iterable[bytes]) -> tuple[MessageId, int] | None:
     except binascii.Error:
         return None
     named, mac = octets[:_NAMED], octets[_NAMED:]
-    if len(octets) != _OCTETS or not any([hmac.compare_digest(mac, _mac(named, key)) for key in keys]):
+    if len(octets) != _OCTETS or not any(hmac.compare_digest(mac, _mac(named, key)) for key in keys):
         return None
     message_id = MessageId(named[: MessageId.LENGTH])
     return message_id, int.from_bytes(named[MessageId.LENGTH :], "big")

@@ -1,0 +1,111 @@
+"""Telling senders what became of their mail: each outbox row is told once, however often it is tried.
+
+The row is deleted in the transaction that accepts the mail about it. Until then another worker takes it up again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+import structlog
+
+from sesrelay.model.clock import Clock
+from sesrelay.model.message import BodyLocation, MessageId, Origin, OutboxRow, Submission
+from sesrelay.model.notice import BounceNotice
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.model.story import MessageStory
+from sesrelay.rules import retries
+from sesrelay.store import messages, outbox
+from sesrelay.store.errors import StoreError
+from sesrelay.store.segments import BodyDamaged
+from sesrelay.store.transaction import Transaction
+
+T = TypeVar("T")
+log = structlog.get_logger()
+BOUNCE_MAIL: Final = "bounce-mail"
+
+
+class PublishStore(Protocol):
+    """What publishing needs of the store."""
+
+    async def due_outbox(self, kind: str, limit: int) -> list[OutboxRow]: ...
+
+    async def read(self, function: Callable[[Transaction], T]) -> T: ...
+
+    async def write(self, function: Callable[[Transaction], T]) -> T: ...
+
+    async def body(self, message_id: MessageId, location: BodyLocation) -> bytes: ...
+
+
+class Publishing:
+    """``due_bounces``, then ``tell`` for each."""
+
+    def __init__(self, store: PublishStore, clock: Clock, accept: Callable[[Submission], Awaitable[MessageId]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._accept = accept
+
+    async def due_bounces(self, limit: int) -> list[BounceNotice]:
+        """Bounces to be told now, the oldest first; nobody else is given them for a minute. StoreError."""
+        return [await self._notice(row) for row in await self._store.due_outbox(BOUNCE_MAIL, limit)]
+
+    async def tell(self, notice: BounceNotice, mail: bytes) -> MessageId | None:
+        """Sends the mail about a bounce; its id. None: it had been sent before, or it is tried again later."""
+        submission = Submission(
+            account_id=notice.account_id,
+            region=notice.region,
+            origin=Origin.RELAY,
+            access_key_id="",
+            mail_from="",
+            recipients=(notice.mail_from,),
+            content=mail,
+            eight_bit=not mail.isascii(),
+            protocol="",
+            consumes_outbox=notice.outbox_id,
+        )
+        try:
+            return await self._accept(submission)
+        except Refused as refused:
+            if refused.refusal is not Refusal.ALREADY_DONE:
+                await self._later(notice, refused.refusal)
+            return None
+
+    async def _notice(self, row: OutboxRow) -> BounceNotice:
+        told = json.loads(row.payload)
+        story = await self._store.read(lambda tx: messages.find(tx, row.message_id))
+        return BounceNotice(
+            outbox_id=row.outbox_id,
+            attempts=row.attempts,
+            account_id=row.account_id,
+            region=row.region,
+            message_id=row.message_id,
+            accepted_at=told["accepted_at"],
+            mail_from=told["mail_from"],
+            header_from=told["header_from"],
+            subject=story.subject if story else "",
+            address=told["address"],
+            action=told["action"],
+            status=told["status"],
+            diagnostic=told["diagnostic"],
+            original=await self._original(story),
+        )
+
+    async def _original(self, story: MessageStory | None) -> bytes | None:
+        """A body that cannot be read must not keep its sender from learning of the bounce."""
+        if story is None:
+            return None
+        try:
+            return await self._store.body(story.message_id, story.body)
+        except (BodyDamaged, OSError) as trouble:
+            log.warning("bounce without its message", message_id=str(story.message_id), reason=str(trouble))
+            return None
+
+    async def _later(self, notice: BounceNotice, refusal: Refusal) -> None:
+        due_at = self._clock.now() + retries.wait(notice.attempts, 0.5)
+        log.warning("bounce not told yet", message_id=str(notice.message_id), reason=refusal.value)
+        try:
+            await self._store.write(lambda tx: outbox.postpone(tx, notice.outbox_id, due_at))
+        except StoreError as trouble:  # then it is due again in a minute
+            log.warning("store away", reason=str(trouble))

@@ -1,0 +1,37 @@
+"""What somebody must be told about a message that could not be delivered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sesrelay.model.clock import Micros
+from sesrelay.model.message import MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class BounceNotice:
+    """A bounce that the envelope sender has not been told of yet."""
+
+    outbox_id: int
+    """Of the row that is deleted when the mail about it is accepted."""
+    attempts: int
+    """How often telling was tried, this time included."""
+    account_id: str
+    region: str
+    message_id: MessageId
+    """Of the message that bounced."""
+    accepted_at: Micros
+    mail_from: str
+    """Whom to tell."""
+    header_from: str
+    subject: str
+    address: str
+    """The recipient that was not reached."""
+    action: str
+    """RFC 3464: failed."""
+    status: str
+    """RFC 3463: 5.1.1"""
+    diagnostic: str
+    """``smtp; 550 5.1.1 user unknown``"""
+    original: bytes | None
+    """The message as it was sent; None: its body is gone."""
