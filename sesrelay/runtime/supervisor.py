@@ -126,7 +126,7 @@ class Supervisor:
         """Starts a set on this plan and makes it the one that counts. Raises a fault and then changes nothing."""
         assert self._around
         held = max([plan.workers, *(workers.plan.workers for workers in [self._workers] if workers)])
-        opened = self._doors.open((*plan.doors, plan.metrics), held)
+        opened = self._doors.open(plan.doors, held) | self._doors.open([plan.metrics], 1)
         fresh = WorkerSet(plan, {name: door for name, door in opened.items() if name != "metrics"}, self._around)
         starting = asyncio.ensure_future(fresh.start(first=first))
         stopped = asyncio.ensure_future(self._stop.wait())
