@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sesrelay.configuration import DEFAULT_FILE, BadConfiguration, load, locate
+from sesrelay.fronts.cli.example import example, tables
 from sesrelay.settings import Settings
 
 GOOD = """\
@@ -186,3 +187,33 @@ def test_the_option_then_the_environment_then_etc_name_the_file() -> None:
     assert locate("a.yaml", {"SESRELAY_CONFIG": "b.yaml"}) == Path("a.yaml")
     assert locate(None, {"SESRELAY_CONFIG": "b.yaml"}) == Path("b.yaml")
     assert locate(None, {}) == DEFAULT_FILE
+
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_example_is_printed_from_the_settings() -> None:
+    assert (ROOT / "config/sesrelay.yaml").read_text() == example(), "python -m sesrelay.fronts.cli.example > config/…"
+
+
+def test_the_example_says_what_the_defaults_are() -> None:
+    printed = load(ROOT / "config/sesrelay.yaml", {})
+    minimal = Settings.model_validate({"service_domain": "relay.example.net", "data_dir": "/var/lib/sesrelay"})
+    paths = {"tls", "keyring"}
+    assert printed.model_dump(exclude=paths) == minimal.model_dump(exclude=paths)
+
+
+def test_every_setting_is_documented() -> None:
+    operating = (ROOT / "docs/OPERATING.md").read_text()
+    printed = operating.partition("<!-- settings -->\n")[2].partition("<!-- end of settings -->")[0]
+    assert printed == tables(), "python -m sesrelay.fronts.cli.example --tables"
+
+
+def test_every_setting_says_what_it_means_and_in_which_unit() -> None:
+    rows = [line.split(" | ") for line in tables().splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    for key, _, meaning in rows:
+        assert len(meaning) > 8, key
+        for unit in ("seconds", "hours", "days", "minutes", "octets"):
+            name = key.strip("|` ")
+            assert not name.endswith(f"_{unit}") or unit in meaning.lower(), f"{name} does not name its unit"

@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
-
 from sesrelay.settings import Section, Settings
 
 _WANTED: Final = {"service_domain": "relay.example.net", "data_dir": "/var/lib/sesrelay"}
@@ -57,7 +54,7 @@ def _comment(text: str, indent: str) -> Iterator[str]:
     yield f"{indent}# {' '.join(text.split())}"
 
 
-def _inner(field: FieldInfo) -> type[Section] | None:
+def _inner(field: Any) -> type[Section] | None:
     """The section that a field holds, or holds a list of."""
     for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
         if isinstance(kind, type) and issubclass(kind, Section):
@@ -65,9 +62,8 @@ def _inner(field: FieldInfo) -> type[Section] | None:
     return None
 
 
-def _default(name: str, field: FieldInfo) -> Any:
-    default = field.get_default(call_default_factory=True, validated_data={})
-    return _WANTED[name] if default is PydanticUndefined else default
+def _default(name: str, field: Any) -> Any:
+    return _WANTED[name] if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
 
 
 def _yaml(value: Any) -> str:
@@ -95,8 +91,7 @@ def _tables(section: type[Section], prefix: str, about: str) -> Iterator[str]:
             many = isinstance(_default(name, field), tuple)
             deeper.append((inner, f"{prefix}{name}[]." if many else f"{prefix}{name}."))
             continue
-        default = field.get_default(call_default_factory=True, validated_data={})
-        shown = "must be set" if default is PydanticUndefined else f"`{_yaml(default)}`"
+        shown = "must be set" if field.is_required() else f"`{_yaml(_default(name, field))}`"
         yield f"| `{prefix}{name}` | {shown} | {(field.description or '').replace('|', chr(92) + '|')} |"
     yield ""
     for inner, inner_prefix in deeper:

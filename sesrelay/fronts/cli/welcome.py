@@ -69,41 +69,47 @@ def _by_openssl(listener: Listener, endpoint: str, ca: str, first: _First) -> st
     plain = base64.b64encode(f"\0{first.user}\0{first.password}".encode()).decode()
     address = f"[{listener.address}]" if ":" in listener.address else listener.address
     return f"""\
-First mail, by hand. Type (or paste) what stands behind the first line:
-  openssl s_client -quiet -crlf -connect {address}:{listener.port} -servername {endpoint} -CAfile {ca}
-  EHLO me.example
-  AUTH PLAIN {plain}
-  MAIL FROM:<{first.sender}>
-  RCPT TO:<{TO}>
-  DATA
-  From: {first.sender}
-  To: {TO}
-  Subject: by hand
+First mail, by hand (type it, or paste it whole):
 
-  Hello.
-  .
-  QUIT"""
+openssl s_client -quiet -crlf -connect {address}:{listener.port} -servername {endpoint} -CAfile {ca}
+EHLO me.example
+AUTH PLAIN {plain}
+MAIL FROM:<{first.sender}>
+RCPT TO:<{TO}>
+DATA
+From: {first.sender}
+To: {TO}
+Subject: by hand
+
+Hello.
+.
+QUIT"""
 
 
 def _by_python(listener: Listener, ca: str, first: _First) -> str:
     return f"""\
 First mail, by Python:
-  import smtplib, ssl
-  with smtplib.SMTP("{listener.address}", {listener.port}) as smtp:
-      smtp.starttls(context=ssl.create_default_context(cafile="{ca}"))
-      smtp.login("{first.user}", "{first.password}")
-      smtp.sendmail("{first.sender}", "{TO}",
-                    "From: {first.sender}\\r\\nTo: {TO}\\r\\nSubject: by Python\\r\\n\\r\\nHello.\\r\\n")"""
+
+import smtplib, ssl
+with smtplib.SMTP("{listener.address}", {listener.port}) as smtp:
+    smtp.starttls(context=ssl.create_default_context(cafile="{ca}"))
+    smtp.login("{first.user}", "{first.password}")
+    smtp.sendmail("{first.sender}", "{TO}",
+                  "From: {first.sender}\\r\\nTo: {TO}\\r\\nSubject: by Python\\r\\n\\r\\nHello.\\r\\n")"""
 
 
 def _by_postfix(listener: Listener, endpoint: str, ca: str, first: _First) -> str:
     return f"""\
 First mail, by Postfix. In main.cf:
-  relayhost = [{listener.address}]:{listener.port}
-  smtp_sasl_auth_enable = yes
-  smtp_sasl_security_options = noanonymous
-  smtp_sasl_password_maps = static:{first.user}:{first.password}
-  smtp_tls_security_level = secure
-  smtp_tls_secure_cert_match = {endpoint}
-  smtp_tls_CAfile = {ca}
-then: postfix reload; printf 'Subject: by Postfix\\n\\nHello.\\n' | sendmail -f {first.sender} {TO}"""
+
+relayhost = [{listener.address}]:{listener.port}
+smtp_sasl_auth_enable = yes
+smtp_sasl_security_options = noanonymous
+smtp_sasl_password_maps = static:{first.user}:{first.password}
+smtp_tls_security_level = secure
+smtp_tls_secure_cert_match = {endpoint}
+smtp_tls_CAfile = {ca}
+
+then `postfix reload`, and:
+
+printf 'Subject: by Postfix\\n\\nHello.\\n' | sendmail -f {first.sender} {TO}"""
