@@ -20,6 +20,7 @@ from sesrelay.delivery.lease import Lease
 from sesrelay.delivery.slots import WorkerShareOfSlots
 from sesrelay.delivery.watchdog import Watchdog
 from sesrelay.delivery.worker import DeliveryLimits, DeliveryWorker
+from sesrelay.events.publisher import Publisher
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Surroundings
@@ -70,6 +71,7 @@ class Parts:
     relay: Relay
     lease: Lease
     delivery: DeliveryWorker
+    publisher: Publisher
     front: Surroundings
 
 
@@ -137,7 +139,8 @@ def build(
         memory=WorkerOctets(settings.smtp.worker_body_octets),
         endpoints=names,
     )
-    return Parts(store, relay, lease, delivery, front)
+    publisher = Publisher(relay.notices, clock, settings.service_domain, names)
+    return Parts(store, relay, lease, delivery, publisher, front)
 
 
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:

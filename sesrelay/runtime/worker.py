@@ -137,6 +137,7 @@ class Worker:
         await self._listen(order["sockets"], settings, parts)
         self._https = HttpsPort(application(), parts.front.tls.default)
         await self._https.start([socket.socket(fileno=order["sockets"]["http"])])
+        self._run(parts.publisher.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))
         self._run(self._watch_certificate(parts))
