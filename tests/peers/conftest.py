@@ -1,0 +1,92 @@
+"""Real mail programs, each sending through a running relay to a next hop that keeps every byte."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.samples import assert_only_the_relays_fields_differ, marked
+from tests.standins.next_hop import NextHop
+from tests.standins.relay import RelayStandIn
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sesrelay-peers"
+"""Where tests/peers/install unpacks."""
+
+ARRIVAL_SECONDS = 15
+
+Check = Callable[[str, Callable[[str], object]], None]
+
+
+def lacking(reason: str) -> None:
+    """A missing peer: no test on a developer's machine, a failure where everything has to be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def program(name: str) -> Path:
+    """One that the system has. Skips, or fails, without."""
+    found = shutil.which(name)
+    if found is None:
+        lacking(f"{name} is not installed")
+    assert found
+    return Path(found)
+
+
+def unpacked(name: str) -> Path:
+    """The folder of one that tests/peers/install brought. Skips, or fails, without."""
+    folder = CACHE / name
+    if not (folder / ".done").exists():
+        lacking(f"{name} is not unpacked: run tests/peers/install")
+    return folder
+
+
+def library(folder: Path, name: str) -> Path:
+    """A shared library that was unpacked into ``folder``."""
+    found = next(iter(sorted(folder.rglob(name))), None)
+    assert found, f"{name} is not in {folder}: remove that folder and run tests/peers/install"
+    return found
+
+
+@pytest.fixture(scope="module")
+def hop() -> Iterator[NextHop]:
+    """Where all mail goes in the end."""
+    with NextHop() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[RelayStandIn]:
+    """The relay between."""
+    with RelayStandIn(tmp_path_factory.mktemp("relay"), next_hop=hop.port) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """Not below pytest's own, which are closed to the users that mail servers become."""
+    with tempfile.TemporaryDirectory(prefix="sesrelay-peer-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest.fixture
+def arrives_unchanged(hop: NextHop) -> Check:
+    """``arrives_unchanged(sample, send)``: what ``send(message)`` sends comes out at the other end as it went in."""
+
+    def check(sample: str, send: Callable[[str], object]) -> None:
+        mark = uuid.uuid4().hex
+        sent = marked(sample, mark)
+        send(sent)
+        field = f"X-Mark: {mark}\r\n".encode()
+        copies = hop.wait_for(lambda some: any(field in copy.content for copy in some), ARRIVAL_SECONDS)
+        (copy,) = (copy for copy in copies if field in copy.content)
+        assert_only_the_relays_fields_differ(sent, copy.content)
+
+    return check
