@@ -290,7 +290,7 @@ class Settings(Section):
         "auto", description="Worker processes, 1 to 256; auto: one for each core."
     )
     drain_seconds: PositiveFloat = Field(
-        25, description="At a stop or reload, mail under way has this long to finish before workers are ended."
+        25, description="Seconds that mail under way has to finish at a stop or reload, before workers are ended."
     )
     regions: Annotated[tuple[Region, ...], AfterValidator(_some), AfterValidator(_unique_regions)] = Field(
         ("us-east-1",),

@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "queue": ("queue", "queue"),
     "message": ("messages", "message"),
     "migrate": ("maintenance", "migrate"),
+    "verify-data": ("maintenance", "verify_data"),
 }
 """Each command: the module it is in, and its name there."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from sesrelay.core import verify
 from sesrelay.fronts.cli.output import document
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
 from sesrelay.store import migrate as apply_migrations
@@ -19,3 +22,29 @@ def migrate(session: Session, *, as_json: bool) -> None:
         document({"applied": applied})
     else:
         click.echo(f"applied: {', '.join(applied)}" if applied else "nothing to do")
+
+
+@click.command("verify-data")
+@json_option
+@pass_session
+def verify_data(session: Session, *, as_json: bool) -> int:
+    """Check that the books balance, and that all that waits can be sent; exit status 1 with a list if not."""
+    read = 0
+
+    def progress(bodies: int) -> None:
+        nonlocal read
+        read += bodies
+        if sys.stderr.isatty():
+            click.echo(f"\r{read} bodies read", nl=False, err=True)
+
+    found = session.run(lambda store: verify.faults(store, progress))
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    if as_json:
+        document({"ok": not found, "faults": found, "bodies_read": read})
+    elif found:
+        for fault in found:
+            click.echo(fault)
+    else:
+        click.echo("ok")
+    return 1 if found else 0
