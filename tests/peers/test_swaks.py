@@ -26,7 +26,7 @@ def test_swaks_sends_a_message(
 
     def send(message: str) -> None:
         data = tmp_path / "data"
-        data.write_text(message)
+        data.write_text(message.removesuffix("\n"))  # swaks ends the last line itself
         ended = subprocess.run(
             [
                 *(program("perl"), folder / "usr/bin/swaks", "--server", "127.0.0.1", "--port", str(port)),
