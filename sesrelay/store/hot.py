@@ -9,7 +9,8 @@ wait for each other crosswise. Nothing here knows what the values mean.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Float, Integer, LargeBinary, SmallInteger, Table, Text
@@ -45,12 +46,29 @@ CLAIM_COLUMNS: Final = (
     "m.body_length, m.body_crc32"
 )
 
+_ACCOUNT_REGION: Final = (("account_id", "text"), ("region", "text"))
+_RECIPIENT: Final = (("message_id", "bytea"), ("number", "int"))
+_MINUTE_COLUMNS: Final = (*_ACCOUNT_REGION, ("minute", "bigint"), ("recipients", "bigint"))
+_LANE_COLUMNS: Final = (("domain", "text"), ("account_id", "text"), ("due_at", "bigint"))
+_LIMIT_COLUMNS: Final = (
+    *_ACCOUNT_REGION, ("tokens", "bigint"), ("token_at", "bigint"), ("used_24_hours", "bigint"),
+    ("used_minute", "bigint"),
+)  # fmt: skip
+_STATISTICS_COLUMNS: Final = (*_ACCOUNT_REGION, ("quarter", "bigint"), *((name, "bigint") for name in COUNTERS))
+_ADD_COUNTERS: Final = "SET " + ", ".join(f"{name} = statistics.{name} + excluded.{name}" for name in COUNTERS)
+
 _TYPES: Final = {LargeBinary: "bytea", Text: "text", Float: "float8", SmallInteger: "smallint", Integer: "bigint"}
 
 
-def column_types(table: Table, names: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=64)
+def column_types(table: Table, names: tuple[str, ...]) -> tuple[str, ...]:
     """PostgreSQL's names of the types of a table's columns."""
     return tuple(next(_TYPES[kind] for kind in _TYPES if isinstance(table.c[name].type, kind)) for name in names)
+
+
+@lru_cache(maxsize=64)
+def _names_and_types(columns: tuple[tuple[str, str], ...]) -> tuple[str, tuple[str, ...]]:
+    return ", ".join(name for name, _ in columns), tuple(kind for _, kind in columns)
 
 
 class Hot(ABC):
@@ -72,29 +90,29 @@ class Hot(ABC):
         """Runs one statement with ``?`` for each parameter; its rows, if it gives any."""
 
     @abstractmethod
-    def _rows(self, types: Sequence[str], count: int) -> str:
+    def _rows(self, types: tuple[str, ...], count: int) -> str:
         """The SQL that stands for ``count`` rows of these types."""
 
     @abstractmethod
     def _flat(self, rows: Rows) -> list[Any]:
         """The parameters that belong to ``_rows``."""
 
-    def _insert(self, table: Table, columns: Sequence[str], rows: Rows, tail: str = "") -> None:
+    def _insert(self, table: Table, columns: tuple[str, ...], rows: Rows, tail: str = "") -> None:
         if rows:
             source = self._rows(column_types(table, columns), len(rows))
             self.run(f"INSERT INTO {table.name} ({', '.join(columns)}) {source}{tail}", self._flat(rows))
 
-    def _with(self, columns: Sequence[tuple[str, str]], rows: Rows) -> str:
+    def _with(self, columns: tuple[tuple[str, str], ...], rows: Rows) -> str:
         """``WITH v (…) AS (the rows)``; columns are (name, type)."""
-        names = ", ".join(name for name, _ in columns)
-        return f"WITH v ({names}) AS ({self._rows([kind for _, kind in columns], len(rows))}) "
+        names, types = _names_and_types(columns)
+        return f"WITH v ({names}) AS ({self._rows(types, len(rows))}) "
 
     # Gather
 
     def lock_limits(self, keys: Rows) -> list[Row]:
         """Locks the rows of (account, region): key, opened, facts_version, tokens, token_at, used, used_minute."""
         return self.run(
-            self._with((("account_id", "text"), ("region", "text")), keys)
+            self._with(_ACCOUNT_REGION, keys)
             + "SELECT a.account_id, a.region, a.opened, a.facts_version, a.tokens, a.token_at, a.used_24_hours, "
             "a.used_minute FROM account_regions a JOIN v ON a.account_id = v.account_id AND a.region = v.region "
             f"ORDER BY a.account_id, a.region {self.lock}",
@@ -104,7 +122,7 @@ class Hot(ABC):
     def sum_minutes(self, keys: Rows, first_minute: int) -> list[Row]:
         """(account, region, recipients since that minute) of those that have any."""
         return self.run(
-            self._with((("account_id", "text"), ("region", "text")), keys)
+            self._with(_ACCOUNT_REGION, keys)
             + "SELECT s.account_id, s.region, sum(s.recipients) FROM v JOIN sent_minutes s "
             "ON s.account_id = v.account_id AND s.region = v.region WHERE s.minute >= ? GROUP BY 1, 2",
             [*self._flat(keys), first_minute],
@@ -178,45 +196,39 @@ class Hot(ABC):
         """(account, region, tokens, token_at, used_24_hours, used_minute) of rows that are locked."""
         if not rows:
             return
-        names = ("tokens", "token_at", "used_24_hours", "used_minute")
-        columns = (("account_id", "text"), ("region", "text"), *((name, "bigint") for name in names))
         self.run(
-            self._with(columns, rows) + f"UPDATE account_regions SET {', '.join(f'{n} = v.{n}' for n in names)} FROM v "
+            self._with(_LIMIT_COLUMNS, rows) + "UPDATE account_regions SET tokens = v.tokens, token_at = v.token_at, "
+            "used_24_hours = v.used_24_hours, used_minute = v.used_minute FROM v "
             "WHERE account_regions.account_id = v.account_id AND account_regions.region = v.region",
             self._flat(rows),
         )
 
     def add_minutes(self, rows: Rows) -> None:
         """Adds (account, region, minute, recipients) to the minutes."""
-        columns = (("account_id", "text"), ("region", "text"), ("minute", "bigint"), ("recipients", "bigint"))
         self._upsert(
-            schema.sent_minutes, columns, rows, 3, "SET recipients = sent_minutes.recipients + excluded.recipients"
+            schema.sent_minutes,
+            _MINUTE_COLUMNS,
+            rows,
+            3,
+            "SET recipients = sent_minutes.recipients + excluded.recipients",
         )
 
     def add_statistics(self, rows: Rows) -> None:
         """Adds (account, region, quarter, …COUNTERS) to the statistics."""
-        columns = (
-            ("account_id", "text"),
-            ("region", "text"),
-            ("quarter", "bigint"),
-            *((c, "bigint") for c in COUNTERS),
-        )
-        sums = ", ".join(f"{name} = statistics.{name} + excluded.{name}" for name in COUNTERS)
-        self._upsert(schema.statistics, columns, rows, 3, f"SET {sums}")
+        self._upsert(schema.statistics, _STATISTICS_COLUMNS, rows, 3, _ADD_COUNTERS)
 
     def raise_lanes(self, rows: Rows) -> None:
         """(domain, account, due_at): the lane exists and is due no later than that."""
-        columns = (("domain", "text"), ("account_id", "text"), ("due_at", "bigint"))
-        self._upsert(schema.lanes, columns, rows, 2, f"SET due_at = {self.least}(lanes.due_at, excluded.due_at)")
+        self._upsert(schema.lanes, _LANE_COLUMNS, rows, 2, f"SET due_at = {self.least}(lanes.due_at, excluded.due_at)")
 
-    def _upsert(self, table: Table, columns: Sequence[tuple[str, str]], rows: Rows, keys: int, update: str) -> None:
+    def _upsert(self, table: Table, columns: tuple[tuple[str, str], ...], rows: Rows, keys: int, update: str) -> None:
         if not rows:
             return
-        names = [name for name, _ in columns]
-        key = ", ".join(names[:keys])
+        names, _ = _names_and_types(columns)
+        key, _ = _names_and_types(columns[:keys])
         # WHERE true: without it SQLite takes ON CONFLICT for a join's condition.
         self.run(
-            f"{self._with(columns, rows)}INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM v WHERE true "
+            f"{self._with(columns, rows)}INSERT INTO {table.name} ({names}) SELECT * FROM v WHERE true "
             f"ON CONFLICT ({key}) DO UPDATE {update}",
             self._flat(rows),
         )
@@ -272,7 +284,7 @@ class Hot(ABC):
     def claim(self, claimed_by: int, keys: Rows) -> None:
         """(message, number): ours from now on, and tried once more."""
         self.run(
-            self._with((("message_id", "bytea"), ("number", "int")), keys)
+            self._with(_RECIPIENT, keys)
             + "UPDATE recipients SET claimed_by = ?, attempts = recipients.attempts + 1 FROM v "
             "WHERE recipients.message_id = v.message_id AND recipients.number = v.number",
             [*self._flat(keys), claimed_by],
@@ -281,7 +293,7 @@ class Hot(ABC):
     def give_back(self, claimed_by: int, due_at: Micros, keys: Rows) -> list[Row]:
         """Unclaims (message, number) that are still ours, as if never tried; (domain, account) of each."""
         return self.run(
-            self._with((("message_id", "bytea"), ("number", "int")), keys)
+            self._with(_RECIPIENT, keys)
             + "UPDATE recipients SET claimed_by = NULL, attempts = recipients.attempts - 1, due_at = ? FROM v "
             "WHERE recipients.message_id = v.message_id AND recipients.number = v.number AND "
             "+recipients.claimed_by = ? RETURNING recipients.domain, recipients.account_id",

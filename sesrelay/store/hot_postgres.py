@@ -38,8 +38,8 @@ class PostgresHot(Hot):
         cursor = self._cursor.execute(_formatted(sql), parameters, prepare=True)
         return cursor.fetchall() if cursor.description else []
 
-    def _rows(self, types: Sequence[str], count: int) -> str:  # noqa: ARG002 - arrays have any length
-        return _unnest(tuple(types))
+    def _rows(self, types: tuple[str, ...], count: int) -> str:  # noqa: ARG002 - arrays have any length
+        return _unnest(types)
 
     def _flat(self, rows: Rows) -> list[Any]:
         return [list(column) for column in zip(*rows, strict=True)]

@@ -34,7 +34,7 @@ class SqliteHot(Hot):
         self.statements += 1
         return self._cursor.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
 
-    def _rows(self, types: Sequence[str], count: int) -> str:
+    def _rows(self, types: tuple[str, ...], count: int) -> str:
         return _values(len(types), count)
 
     def _flat(self, rows: Rows) -> list[Any]:

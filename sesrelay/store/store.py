@@ -18,7 +18,7 @@ from sesrelay.model.clock import Clock, Micros
 from sesrelay.model.message import BodyLocation, Claim, MessageId, OutboxRow, Settlement
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import facts as facts_of
-from sesrelay.store import leases, outbox, queue
+from sesrelay.store import leases, outbox, queue, verify
 from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
@@ -28,6 +28,7 @@ from sesrelay.store.engine import Engine
 from sesrelay.store.errors import DatabaseAway
 from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
 from sesrelay.store.reader import Reader
+from sesrelay.store.segments import BodyDamaged
 from sesrelay.store.session import Session
 from sesrelay.store.settling import Place
 from sesrelay.store.spool import SpoolWriter
@@ -92,6 +93,10 @@ class Store:
         self._reader.close()
         self._bodies.close()
         self._database.close()
+
+    def watch_batches(self, watcher: Callable[[int], None]) -> None:
+        """``watcher`` is called with the size of each batch, in the writer's thread."""
+        self._engine.on_batch = watcher
 
     # The two doors
 
@@ -220,6 +225,23 @@ class Store:
     async def due_outbox(self, kind: str, limit: int) -> list[OutboxRow]:
         """Rows to be told now; another worker sees them again in a minute, unless they are deleted or postponed."""
         return await self.write(partial(outbox.take_due, kind=kind, limit=limit))
+
+    async def verify(self, *, bodies: bool = True) -> list[str]:
+        """Everything that does not agree with itself, one line each; ``bodies``: reads what is still needed, too."""
+        books = await self.read(verify.books)
+        faults = [str(one) for one in books if not one.balance]
+        faults += await self.read(verify.faults_of_recipients)
+        page = await self.read(partial(verify.page_of_messages, after=None))
+        while True:
+            faults += page.faults
+            for message_id, location in page.unfinished if bodies else ():
+                try:
+                    await self.body(message_id, location)
+                except (BodyDamaged, OSError) as error:
+                    faults.append(f"message {message_id}: {error}")
+            if page.last is None:
+                return faults
+            page = await self.read(partial(verify.page_of_messages, after=page.last))
 
     async def sweep_bodies(self) -> list[str]:
         """Removes bodies that dead processes left without rows; what was removed. OSError, StoreError."""
