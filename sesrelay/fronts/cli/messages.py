@@ -60,10 +60,16 @@ def events(story: MessageStory) -> list[dict[str, Any]]:
             "at": iso(row.at),
             "kind": row.kind,
             "recipient": addresses.get(row.number),
-            "detail": json.loads(row.detail or "{}"),
+            "detail": _detail(row.detail),
         }
         for row in story.history
     ]
+
+
+def _detail(text: str) -> dict[str, Any]:
+    """The row's facts, times written as everywhere."""
+    facts: dict[str, Any] = json.loads(text or "{}")
+    return {name: iso(value) if name.endswith("_at") else value for name, value in facts.items()}
 
 
 @click.group()
