@@ -231,6 +231,10 @@ static void send_message(struct connection *c)
     size_t header = write_header(c->own, INPUT_ROOM, c->sequence);
     size_t rest = shared_length > header + 5 ? shared_length - header : 5;
     const char *from = shared_body + shared_length - rest;
+    if (*from == '\n') { /* not in the middle of a line end */
+        from--;
+        rest++;
+    }
     c->output[0] = c->own;
     c->output_left[0] = header;
     if (header + rest <= LARGEST_IN_ONE_RECORD) {
