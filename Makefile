@@ -30,6 +30,7 @@ check: $(VENV)/.dev
 	$(PYTEST) -q -n0 tests/test_architecture.py
 
 peers: $(VENV)/.dev
+	-tests/peers/install
 	$(PYTEST) -m peers -n0 tests/peers
 
 soak: $(VENV)/.dev
