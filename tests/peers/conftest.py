@@ -56,14 +56,14 @@ def library(folder: Path, name: str) -> Path:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hop() -> Iterator[NextHop]:
     """Where all mail goes in the end."""
     with NextHop() as made:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def relay(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[RelayStandIn]:
     """The relay between."""
     with RelayStandIn(tmp_path_factory.mktemp("relay"), next_hop=hop.port) as made:
