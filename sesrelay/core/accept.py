@@ -43,7 +43,7 @@ class AcceptStore(Protocol):
 
     async def accept(self, order: AcceptOrder) -> Accepted: ...
 
-    async def facts(self, account_id: str, region: str) -> AccountFacts: ...
+    async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts: ...
 
 
 class HandOver(Protocol):
@@ -169,9 +169,16 @@ class Acceptance:
         )
 
     async def _advised(self, submission: Submission, candidate: acceptance.Candidate) -> Judge:
-        """Judges on what is known already, so that a body that is refused is not written; and again when it counts."""
-        advised = await self._facts(submission)
-        acceptance.check(candidate, advised)
+        """Judges on what is known already, so that a body that is refused is not written; and again when it counts.
+
+        Known facts may be a second old: a no is only given by fresh ones.
+        """
+        advised = await self._facts(submission, fresh=False)
+        try:
+            acceptance.check(candidate, advised)
+        except Refused:
+            advised = await self._facts(submission, fresh=True)
+            acceptance.check(candidate, advised)
         burst_seconds = self._burst_seconds
 
         def judge(facts: AccountFacts, state: LimitState, now: Micros) -> LimitState:
@@ -179,9 +186,9 @@ class Acceptance:
 
         return judge
 
-    async def _facts(self, submission: Submission) -> AccountFacts:
+    async def _facts(self, submission: Submission, *, fresh: bool) -> AccountFacts:
         try:
-            return await self._store.facts(submission.account_id, submission.region)
+            return await self._store.facts(submission.account_id, submission.region, fresh=fresh)
         except UnknownAccount:
             raise Refused(Refusal.NOT_SUBSCRIBED) from None
         except StoreError as error:

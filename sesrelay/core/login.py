@@ -32,7 +32,7 @@ class LoginStore(Protocol):
 
     async def read(self, function: Callable[[Transaction], T]) -> T: ...
 
-    async def facts(self, account_id: str, region: str) -> AccountFacts: ...
+    async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts: ...
 
 
 class LoginDesk:
@@ -74,6 +74,8 @@ class LoginDesk:
         """SMTP-14: only who has the right password learns that the account is closed."""
         try:
             facts = await self._store.facts(account_id, region)
+            if facts.closed:  # it may have been opened again within the second that facts are cached
+                facts = await self._store.facts(account_id, region, fresh=True)
         except UnknownAccount:
             raise Refused(Refusal.NOT_SUBSCRIBED) from None
         if facts.closed:

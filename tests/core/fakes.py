@@ -75,9 +75,11 @@ class FakeStore:
         self.lost: set[tuple[MessageId, int]] = set()
         self.trouble: Exception | None = None
 
-    async def facts(self, account_id: str, region: str) -> AccountFacts:
+    async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts:
         if self.known is None:
             raise UnknownAccount("no such account")
+        if fresh and self.binding is not None:
+            self.known = self.binding
         return self.known
 
     async def read(self, function: Callable[[Any], Any]) -> Any:

@@ -129,6 +129,13 @@ async def test_facts_that_changed_meanwhile_are_judged_again_in_the_transaction(
     assert bench.hand_over.room == 1000
 
 
+async def test_a_no_is_only_given_by_fresh_facts(clock: FakeClock) -> None:
+    bench = Bench(clock, suspended=True)
+    bench.store.binding = facts(version=2)
+    await bench.acceptance.accept(submission())
+    assert len(bench.store.orders) == 1
+
+
 async def test_simulator_recipients_use_rate_but_no_quota(clock: FakeClock) -> None:
     bench = Bench(clock, quota=1)
     recipients = ("to@example.net", "bounce@simulator.relay.example.net", "OOTO@Simulator.AmazonSES.com")
@@ -219,7 +226,7 @@ async def test_an_account_that_is_gone_and_a_store_that_is_away_have_their_names
     bench.store.known = None
     assert (await bench.refusal()).refusal is Refusal.NOT_SUBSCRIBED
 
-    async def away(account_id: str, region: str) -> None:
+    async def away(account_id: str, region: str, *, fresh: bool) -> None:
         raise DatabaseAway("away")
 
     bench.store.facts = away  # type: ignore[method-assign,assignment]
