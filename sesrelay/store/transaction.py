@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Executable, Row, update
+from sqlalchemy import Connection, Executable, update
 
 from sesrelay.model.clock import Micros
 from sesrelay.store.schema import account_regions
@@ -22,8 +22,8 @@ class Transaction:
         self.dialect = dialect
         self.now = now
 
-    def execute(self, statement: Executable, parameters: Parameters = None) -> list[Row[Any]]:
-        """Runs a Core statement; its rows (named tuples), or none when it gives none."""
+    def execute(self, statement: Executable, parameters: Parameters = None) -> list[Any]:
+        """Runs a Core statement; its rows (named tuples of SQLAlchemy), or none when it gives none."""
         result = self.connection.execute(statement, parameters)
         return list(result.all()) if result.returns_rows else []
 
