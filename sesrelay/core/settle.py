@@ -7,7 +7,7 @@ is still ours. A note is never dropped: while the database is away it waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -18,6 +18,8 @@ from sesrelay.rules.outcomes import verdict
 from sesrelay.rules.retries import Schedule
 
 log = structlog.get_logger()
+_GOLDEN: Final = 0.6180339887498949
+"""Steps of the golden ratio from one number of chance: the results of a batch spread evenly, at the price of one."""
 
 
 class SettleStore(Protocol):
@@ -47,8 +49,10 @@ class Settling:
     async def settle(self, results: Sequence[AttemptResult]) -> None:
         """Writes what became of these claims; returns when it is durable."""
         now = self._clock.now()
+        start = int.from_bytes(self._chance(4), "big") / 2**32
         settlements = [
-            Settlement(result.claim, verdict(result, now, self._spread(), self._schedule)) for result in results
+            Settlement(result.claim, verdict(result, now, (start + place * _GOLDEN) % 1.0, self._schedule))
+            for place, result in enumerate(results)
         ]
         reached("before-settle")
         applied = await self._store.settle(settlements)
@@ -63,6 +67,3 @@ class Settling:
                     recipient=claim.number,
                     state=settlement.verdict.state.value,
                 )
-
-    def _spread(self) -> float:
-        return int.from_bytes(self._chance(4), "big") / 2**32

@@ -24,7 +24,7 @@ class Refusal(StrEnum):
     EIGHT_BIT = "eight-bit-without-8bitmime"
     NO_RECIPIENTS = "no-recipients"
     NOT_AUTHORIZED = "not-authorized"
-    """The credentials were taken back while the session was open."""
+    """The credentials were taken back while the session was open. details: the address that the message is from."""
     SUSPENDED = "suspended"
     TOO_MANY_RECIPIENTS = "too-many-recipients"
     NOT_VERIFIED = "not-verified"

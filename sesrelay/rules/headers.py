@@ -148,7 +148,7 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
 
 def text(body: bytes, length: int = 1000) -> str:
     """A raw field body as text of one line, at most so long; octets that are not UTF-8 become U+FFFD."""
-    return _FOLD.sub(b"", body).decode("utf-8", "replace").strip()[:length]
+    return _FOLD.sub(b"", body[: 8 * length]).decode("utf-8", "replace").strip()[:length]
 
 
 def rfc5322_date(at: Micros) -> str:

@@ -14,6 +14,9 @@ from typing import Final, NamedTuple
 
 from sesrelay.model.refusal import Refusal, Refused
 
+LONGEST_FIELD: Final = 16_384
+"""Octets beyond which no From is read: some hundred mailboxes, and still no time to speak of."""
+_REMEMBERED: Final = 400
 _SPECIALS: Final = frozenset('()<>,;:\\"[]@')
 _FOLD: Final = re.compile(r"\r\n(?=[ \t])")
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -30,9 +33,14 @@ class Mailbox(NamedTuple):
     spelled: str
 
 
-@lru_cache(maxsize=4096)
 def parse(field: bytes) -> tuple[Mailbox, ...]:
     """The mailboxes of a field body, raw. Raises Refused(MALFORMED) with JavaMail's words; never returns none."""
+    if len(field) > LONGEST_FIELD:
+        raise _malformed("Illegal address")
+    return _parse_again(field) if len(field) <= _REMEMBERED else _parse(field)
+
+
+def _parse(field: bytes) -> tuple[Mailbox, ...]:
     text = _FOLD.sub("", field.decode("latin-1")).strip(" \t\r\n")
     if _PLAIN.match(text):
         return (Mailbox(text, text),)
@@ -42,6 +50,10 @@ def parse(field: bytes) -> tuple[Mailbox, ...]:
     if not found:
         raise _malformed("Empty address")
     return found
+
+
+_parse_again = lru_cache(maxsize=4096)(_parse)
+"""Most mail of a process comes from few senders."""
 
 
 def check_address(address: str) -> None:

@@ -40,7 +40,8 @@ def verdict(result: AttemptResult, now: Micros, spread: float, schedule: Schedul
     if result.captured:
         return Verdict(RecipientState.CAPTURED, "", _story(result))
     if reply is not None and reply.positive and result.stage is Stage.END_OF_DATA:
-        return Verdict(RecipientState.DELIVERED, str(reply), _story(result))
+        words = str(reply)
+        return Verdict(RecipientState.DELIVERED, words, json.dumps(_delivery(result) | {"reply": words}))
     if is_final(result):
         return _bounced(result)
     return _again(result, now, spread, schedule)
@@ -115,23 +116,33 @@ def _tells_sender(result: AttemptResult) -> bool:
     return result.claim.origin is not Origin.RELAY and bool(result.claim.mail_from)
 
 
+def _delivery(result: AttemptResult) -> dict[str, object]:
+    """Of the message's story: which attempt, when, with whom. What is empty is left out."""
+    facts: dict[str, object] = {"attempt": result.claim.attempts}
+    if result.remote:
+        facts["remote"] = result.remote
+    if result.local_address:
+        facts["local_address"] = result.local_address
+    if result.tls:
+        facts["tls"] = result.tls
+    if result.started_at:
+        facts["started_at"] = result.started_at
+    if result.finished_at:
+        facts["finished_at"] = result.finished_at
+    return facts
+
+
 def _story(result: AttemptResult, bounce: Bounce | None = None, next_attempt_at: Micros = 0) -> str:
-    """The row of the message's history: what is empty is left out."""
+    """The row of the message's history for what was no delivery: also where it stopped, and what follows from it."""
     facts: dict[str, object] = {
-        "attempt": result.claim.attempts,
         "stage": result.stage.value,
         "scope": result.scope.value,
-        "remote": result.remote,
-        "local_address": result.local_address,
-        "tls": result.tls,
         "reply": "" if result.reply is None else str(result.reply),
         "trouble": result.trouble,
         "in_doubt": result.in_doubt,
         "not_tried": result.not_tried,
-        "started_at": result.started_at,
-        "finished_at": result.finished_at,
         "next_attempt_at": next_attempt_at,
     }
     if bounce is not None:
         facts |= {"bounce_type": bounce.type.value, "bounce_sub_type": bounce.sub_type, "rule": bounce.rule}
-    return json.dumps({name: value for name, value in facts.items() if value})
+    return json.dumps(_delivery(result) | {name: value for name, value in facts.items() if value})

@@ -188,5 +188,11 @@ def test_the_story_has_what_an_operator_asks_for() -> None:
     }
 
 
+def test_the_story_of_a_delivery_names_no_trouble() -> None:
+    made = judged(reply(250, "2.0.0", "queued"), stage=Stage.END_OF_DATA, remote="mx", local_address="192.0.2.9")
+    story = {"attempt": 1, "remote": "mx", "local_address": "192.0.2.9", "reply": "250 2.0.0 queued"}
+    assert json.loads(made.history) == story
+
+
 def test_without_a_reply_and_without_words_the_stage_is_named() -> None:
     assert judged(stage=Stage.BODY).smtp_response == "no answer at: sending the message"
