@@ -2,11 +2,12 @@
 
 A bare CR or LF is refused because another server may take it for a line end and find a second message behind it.
 Octets over 127 without ``BODY=8BITMIME`` are let through unchanged: today's clients send them so. All looking is
-done by C loops (``count``, ``rfind``), never octet by octet.
+done by C loops (``count``, ``rfind``, a pattern that begins with a letter), never octet by octet.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from sesrelay.model.refusal import Refusal
@@ -14,16 +15,18 @@ from sesrelay.model.refusal import Refusal
 LONGEST_LINE: Final = 1000
 """Octets, CRLF included, the doubled dot not (RFC 5321 §4.5.3.1.6)."""
 
+_LONE_CARRIAGE_RETURN: Final = re.compile(rb"\r[^\n]")
+
 
 class LineCheck:
     """The same judgment over a message that arrives in pieces, cut anywhere."""
 
-    __slots__ = ("_carriage_returns", "_ends_in_cr", "_line_feeds", "_nul", "_open", "_pairs", "_too_long")
+    __slots__ = ("_carriage_returns", "_ends_in_cr", "_line_feeds", "_lone", "_nul", "_open", "_too_long")
 
     def __init__(self) -> None:
-        self._carriage_returns = self._line_feeds = self._pairs = 0
+        self._carriage_returns = self._line_feeds = 0
         self._open = 0
-        self._ends_in_cr = self._nul = self._too_long = False
+        self._ends_in_cr = self._lone = self._nul = self._too_long = False
 
     def feed(self, piece: bytes) -> None:
         """The next octets of the message, after dots were removed."""
@@ -31,7 +34,8 @@ class LineCheck:
             return
         self._carriage_returns += piece.count(b"\r")
         self._line_feeds += piece.count(b"\n")
-        self._pairs += piece.count(b"\r\n") + (self._ends_in_cr and piece[0] == 10)
+        if (self._ends_in_cr and piece[0] != 10) or _LONE_CARRIAGE_RETURN.search(piece):
+            self._lone = True
         self._ends_in_cr = piece[-1] == 13
         self._nul = self._nul or b"\0" in piece
         if not self._too_long:
@@ -55,7 +59,8 @@ class LineCheck:
 
     def fault(self) -> Refusal | None:
         """What is wrong with the octets so far, taken as a whole message; None: nothing."""
-        if not self._carriage_returns == self._line_feeds == self._pairs:
+        # Where every CR has its LF behind it, as many LFs as CRs leave none over.
+        if self._lone or self._ends_in_cr or self._carriage_returns != self._line_feeds:
             return Refusal.BARE_LINE_ENDING
         if self._nul:
             return Refusal.NUL_IN_MESSAGE

@@ -7,6 +7,7 @@ Bytes come in chunks cut anywhere; all looking is done by C loops over whole chu
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ SPOOLED_OCTETS: Final = 262_144
 
 _END: Final = b"\r\n.\r\n"
 _BEGINNINGS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+_LINE_WITH_DOT: Final = re.compile(rb"\n\.")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -77,17 +79,17 @@ class BodyReader:
     def feed(self, chunk: bytes) -> bytes | None:
         """Takes the next chunk. None: the message goes on; else it is complete, and these octets follow its end."""
         window = self._tail + chunk
-        end = window.find(_END)
-        if end >= 0:
-            self._take(window[: end + 2])
-            return window[end + len(_END) :]
-        for beginning in _BEGINNINGS_OF_END:
-            if window.endswith(beginning):
-                self._take(window[: -len(beginning)])
-                self._tail = beginning
-                return None
-        self._take(window)
+        dot = _LINE_WITH_DOT.search(window)
+        if dot is not None:
+            end = window.find(_END, max(dot.start() - 1, 0))
+            if end >= 0:
+                self._take(window[: end + 2], dotted=dot.start() < end)
+                return window[end + len(_END) :]
         self._tail = b""
+        if window.endswith(_BEGINNINGS_OF_END):
+            self._tail = next(beginning for beginning in _BEGINNINGS_OF_END if window.endswith(beginning))
+            window = window[: -len(self._tail)]
+        self._take(window, dotted=dot is not None)
         return None
 
     def content(self) -> bytes | SpooledBody | Refusal:
@@ -112,9 +114,9 @@ class BodyReader:
         if self._spool is not None and not accepted:
             self._spool.discard()
 
-    def _take(self, raw: bytes) -> None:
-        """The next octets as they came; they never end between the parts of a line end with a dot behind it."""
-        piece = raw.replace(b"\r\n.", b"\r\n")
+    def _take(self, raw: bytes, *, dotted: bool) -> None:
+        """The next octets as they came, never cut within a line end and a dot. ``dotted``: there are such in them."""
+        piece = raw.replace(b"\r\n.", b"\r\n") if dotted else raw
         if self._size < 0 and piece:
             piece = piece[2:]
             self._size = 0

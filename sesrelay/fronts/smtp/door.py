@@ -1,13 +1,9 @@
-"""A listener's front door: makes the connections, watches for idle ones with one timer, and closes without losing mail.
-
-The idle watch keeps the connections in the order of their last sign of life, so it only ever looks at the oldest.
-"""
+"""A listener's front door: makes connections, watches them all with one timer, and closes without losing mail."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -22,6 +18,8 @@ from sesrelay.settings import Listener, Smtp
 
 _ALPHANUMERICS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _POLL_SECONDS: Final = 0.05
+_LOOKS: Final = 10
+"""A session is closed as idle when it was so for as long as it may, and at most a tenth longer."""
 
 
 class RelayDoor(Protocol):
@@ -47,14 +45,25 @@ class Counters(Protocol):
 class Connection(Protocol):
     """What a door asks of its connections."""
 
-    touched: float
-    """When the client last gave a sign of life, in seconds of ``Clock.monotonic``."""
+    alive: bool
+    """The client gave a sign of life; the door sets it back when it has seen it."""
 
     def became_idle(self) -> None:
-        """It has not for too long."""
+        """It gave none for too long."""
+
+    def became_old(self, *, much_too_old: bool) -> None:
+        """Its session's life is over; or even twice that."""
 
     def drain(self) -> None:
         """The worker stops."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What the watch knows of a connection, in seconds of ``Clock.monotonic``."""
+
+    opened: float
+    seen: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +96,8 @@ class Door:
         self._make = make
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
-        self._connections: OrderedDict[Connection, None] = OrderedDict()
+        self._connections: dict[Connection, _Watched] = {}
         self._under_way: dict[Connection, asyncio.Task[None]] = {}
-        self._to_the_end = self._connections.move_to_end
-        self._monotonic = around.clock.monotonic
         self._watcher: asyncio.Task[None] | None = None
 
     def __call__(self) -> asyncio.Protocol:
@@ -115,15 +122,11 @@ class Door:
         """False: there are too many, of this address or in all; or it has no address, because it is gone already."""
         if self.draining or not address or not self.around.caps.admit(address):
             return False
-        self._connections[connection] = None
+        now = self.around.clock.monotonic()
+        self._connections[connection] = _Watched(now, now)
         if self._watcher is None or self._watcher.done():
             self._watcher = self.loop.create_task(self._watch())
         return True
-
-    def touched(self, connection: Connection) -> float:
-        """Now; the connection is the last to become idle."""
-        self._to_the_end(connection)
-        return self._monotonic()
 
     def closed(self, connection: Connection, address: str) -> None:
         """An admitted connection is gone."""
@@ -139,13 +142,24 @@ class Door:
         del self._under_way[connection]
 
     async def _watch(self) -> None:
+        """One look at everybody, ten times in the span that matters: a sign of life costs no more than a flag."""
+        every = min(self.bounds.idle_seconds, self.bounds.session_seconds) / _LOOKS
         while self._connections:
-            oldest = next(iter(self._connections))
-            left = oldest.touched + self.bounds.idle_seconds - self.around.clock.monotonic()
-            if left <= 0:
-                oldest.touched = self.touched(oldest)  # looked at; one that we let wait ourselves comes again later
-                oldest.became_idle()
-            await self.around.clock.sleep(max(left, 0))
+            await self.around.clock.sleep(every)
+            now = self.around.clock.monotonic()
+            for connection, watched in list(self._connections.items()):
+                self._look(connection, watched, now)
+
+    def _look(self, connection: Connection, watched: _Watched, now: float) -> None:
+        if connection.alive:
+            connection.alive = False
+            watched.seen = now
+        elif now - watched.seen >= self.bounds.idle_seconds:
+            watched.seen = now
+            connection.became_idle()
+        age = now - watched.opened
+        if age >= self.bounds.session_seconds:
+            connection.became_old(much_too_old=age >= 2 * self.bounds.session_seconds)
 
     # The end
 

@@ -17,7 +17,7 @@ from sesrelay.fronts.smtp.data import BodyReader
 from sesrelay.fronts.smtp.door import Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
 from sesrelay.fronts.smtp.session import Decision, Next, Session
-from sesrelay.fronts.smtp.shortway import ShortWay
+from sesrelay.fronts.smtp.shortway import CLOSING, WAITING, ShortWay
 from sesrelay.model.message import Submission
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.settings import Listener, Smtp
@@ -53,7 +53,6 @@ class SmtpServer(ShortWay):
             self.transport = transport
             self._end(replies.TOO_MANY_CONNECTIONS)
             return
-        self._ends_at = self._around.clock.monotonic() + self._door.bounds.session_seconds
         self._begin(transport)
         self.__ident__ = replies.identification(self._door.unique())
         super().connection_made(transport)
@@ -99,18 +98,6 @@ class SmtpServer(ShortWay):
         self.loop.call_soon(self._go_on)
         return replies.TEMPORARY_FAILURE.decode("ascii").rstrip()
 
-    def drain(self) -> None:
-        """The worker stops: a message that is under way is finished first, everybody else goes now."""
-        if not self._waiting and self._body is None and not self._closing:
-            self._end(replies.SHUTTING_DOWN)
-
-    def became_idle(self) -> None:
-        """Nothing came for too long. One that does not even take the last word is cut off the next time."""
-        if self._closing:
-            self._channel.abort()
-        elif not self._waiting:  # else it is we who let the client wait
-            self._end(replies.IDLE)
-
     # The end of a message
 
     def _end_of_data(self, body: BodyReader, out: list[bytes]) -> None:
@@ -118,7 +105,7 @@ class SmtpServer(ShortWay):
         content = body.content()
         self._body = None
         if not isinstance(content, Refusal):
-            self._waiting = True
+            self._held |= WAITING
             self._door.start(self, self._commit(self._session.submission(content), body))
             return
         body.close()
@@ -127,7 +114,7 @@ class SmtpServer(ShortWay):
         out.append(replies.refused(Refused(content)))
         if self._door.draining:
             out.append(replies.SHUTTING_DOWN)
-            self._closing = True
+            self._held |= CLOSING
 
     async def _commit(self, submission: Submission, body: BodyReader) -> None:
         """Hands the message over; whatever becomes of the connection, this runs to its end (SMTP-7)."""

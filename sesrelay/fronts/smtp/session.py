@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sesrelay.fronts.smtp import paths, replies
@@ -27,6 +28,7 @@ LONGEST_AUTH_LINE: Final = 12_288
 
 _NOT_IN_COMMANDS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_IN_NAMES: Final = re.compile(r"[^\x21-\x7e]|[()<>\\\"]")
+_sender: Final = lru_cache(1024)(paths.parse)  # whoever sends much sends from the same few addresses
 _IGNORED_OF_MAIL: Final = frozenset({b"AUTH", b"RET", b"ENVID"})
 _IGNORED_OF_RCPT: Final = frozenset({b"NOTIFY", b"ORCPT"})
 
@@ -244,7 +246,7 @@ class Session:
             return Decision(replies.TOO_MANY_MESSAGES, Next.CLOSE)
         if argument[:5].upper() != b"FROM:":
             return self._bad(replies.SYNTAX_MAIL)
-        path = paths.parse(argument[5:])
+        path = _sender(argument[5:])
         if path is None:
             return self._bad(_address_fault(argument, replies.INVALID_SENDER))
         address, parameters = path

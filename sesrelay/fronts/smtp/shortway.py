@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import abstractmethod
+from enum import IntFlag
 from typing import Final, cast
 
 from sesrelay.fronts.smtp import replies
@@ -28,6 +29,24 @@ COMMANDS_IN_A_TURN: Final = 256
 _UNPRINTABLE: Final = re.compile(rb"[^\x20-\x7e]")
 
 
+class Held(IntFlag):
+    """Why what comes in is not worked off at once."""
+
+    WAITING = 1
+    """Something is awaited: at first that the greeting is sent, then a login, a commit, a handshake."""
+    UNREAD = 2
+    """Replies pile up that the client does not read."""
+    CLOSING = 4
+    """The last word was said."""
+    OLD = 8
+    """The session's life is over: it ends between messages."""
+
+
+# Plain integers: arithmetic on an IntFlag costs more than all the rest of a reply.
+WAITING, UNREAD, CLOSING, OLD = (int(why) for why in Held)
+STOPPED: Final = WAITING | UNREAD | CLOSING
+
+
 class ShortWay(Foundation):
     """Reading and answering; what has to be awaited is the subclass's."""
 
@@ -35,109 +54,88 @@ class ShortWay(Foundation):
     long_way: frozenset[bytes] = frozenset({b"EHLO", b"HELO", b"STARTTLS", b"AUTH", b"HELP", b"VRFY", b"EXPN"})
 
     _session: Session
-    _ends_at: float
-    """When the session's life is over, in seconds of ``Clock.monotonic``."""
 
     def __init__(self, door: Door) -> None:
         super().__init__(door.loop)
         self._door = door
-        self.touched = 0.0
+        self._held = WAITING
         self._buffer = b""
         self._line = b""
         """What aiosmtpd's coroutine was given."""
         self._beyond = 0
         """Octets of an overlong line that were thrown away."""
         self._body: BodyReader | None = None
-        self._waiting = True
-        """Something is awaited; at first: that the greeting is sent."""
-        self._unread_replies = False
         self._reading_paused = False
         self._switching = False
-        self._closing = False
         self._gone = False
+        self.alive = True
+        """The client gave a sign of life since the door looked last."""
 
     @abstractmethod
     def _end_of_data(self, body: BodyReader, out: list[bytes]) -> None:
         """The message is complete: its refusal goes into ``out``, or its commit is awaited."""
-
-    @abstractmethod
-    def became_idle(self) -> None:
-        """The client gave no sign of life for too long."""
-
-    @abstractmethod
-    def drain(self) -> None:
-        """The worker stops."""
 
     @property
     def _channel(self) -> asyncio.Transport:
         return cast("asyncio.Transport", self.transport)  # uvloop's transports are no subclasses
 
     def touch(self) -> None:
-        self.touched = self._door.touched(self)
+        self.alive = True
 
     # Reading
 
     def data_received(self, data: bytes) -> None:
         """Works off what is complete, unless something is awaited: then no more is read after this."""
-        if self._closing:
-            return
-        self.touched = self._door.touched(self)
+        self.alive = True
         if self._buffer:
             data = self._buffer + data
-        if not self._waiting and not self._unread_replies:
+        if not self._held & STOPPED:
             self._work_off(data)
-            return
-        self._buffer = data
-        if not self._switching and not self._reading_paused:
-            self._reading_paused = True
-            self._channel.pause_reading()
+        elif not self._held & CLOSING:
+            self._buffer = data
+            if not self._switching and not self._reading_paused:
+                self._reading_paused = True
+                self._channel.pause_reading()
 
     def _work_off(self, buffer: bytes) -> None:
         """Answers everything that is complete in ``buffer`` and keeps the rest; the replies leave in one write."""
-        if self.touched >= self._ends_at and buffer and self._overdue():
-            self._end(replies.SESSION_TOO_OLD)
-            return
         out: list[bytes] = []
         turns, start, length = COMMANDS_IN_A_TURN, 0, len(buffer)
-        while start < length and turns and not self._waiting and not self._closing:
-            turns -= 1
+        while start < length:
             if self._body is not None:
                 rest = self._body.feed(buffer[start:] if start else buffer)
                 start = length if rest is None else length - len(rest)
                 if rest is not None:
                     self._end_of_data(self._body, out)
-                continue
-            end = buffer.find(b"\n", start)
-            if end < 0:
-                buffer = self._unfinished(buffer[start:], out)
-                start, length = 0, len(buffer)
+            else:
+                end = buffer.find(b"\n", start)
+                if end < 0:
+                    buffer, start = self._unfinished(buffer[start:], out), 0
+                    break
+                line = buffer[start : end - 1] if end > start and buffer[end - 1] == 13 else buffer[start:end]
+                start = end + 1
+                if self._held & OLD:
+                    out.append(replies.SESSION_TOO_OLD)
+                    self._held |= CLOSING
+                elif line[:4].upper() in self.short_way or not self._goes_long_way(line):
+                    reply, then, _ = self._session.command(line)
+                    out.append(reply)
+                    if then is not Next.COMMAND:
+                        self._enter(then)
+            turns -= 1
+            if self._held & STOPPED or not turns:
                 break
-            line = buffer[start : end - 1] if end > start and buffer[end - 1] == 13 else buffer[start:end]
-            start = end + 1
-            if line[:4].upper() in self.short_way or not self._goes_long_way(line):
-                reply, then, _ = self._session.command(line)
-                out.append(reply)
-                if then is not Next.COMMAND:
-                    self._enter(then)
-        self._buffer = buffer[start:] if start < length else b""
+        self._buffer = buffer[start:]
         if out:
             self._write(out[0] if len(out) == 1 else b"".join(out))
-        if self._closing:
+        if self._held & CLOSING:
             self._channel.close()
-        elif not turns and self._buffer and not self._waiting:
-            self._waiting = True
+        elif not turns and not self._held & WAITING:
+            self._held |= WAITING
             self.loop.call_soon(self._go_on)
-        elif self._reading_paused:
-            self._read_again()
-
-    def _read_again(self) -> None:
-        if not self._waiting and not self._unread_replies:
+        elif self._reading_paused and not self._held & STOPPED:
             self._reading_paused = False
             self._channel.resume_reading()
-
-    def _overdue(self) -> bool:
-        """A session ends between messages; one that drips a message for a second session's life ends in it."""
-        return self._body is None or self.touched >= self._ends_at + self._door.bounds.session_seconds
 
     def _goes_long_way(self, line: bytes) -> bool:
         """Gives a response that ``smtp_AUTH`` waits for, or a command that aiosmtpd's loop finds well-formed, to it."""
@@ -146,7 +144,7 @@ class ShortWay(Foundation):
             verb = line.partition(b" ")[0].upper()
             if verb not in self.long_way or len(line) > LONGEST_AUTH_LINE or _UNPRINTABLE.search(line):
                 return False
-        self._waiting = True
+        self._held |= WAITING
         self._line = line
         self.hand_to_coroutine(line)
         return True
@@ -159,18 +157,18 @@ class ShortWay(Foundation):
         if self._beyond <= ENDLESS_LINE:
             return rest[: LONGEST_AUTH_LINE + 1]
         out.append(replies.COMMAND_TOO_LONG + replies.LINE_WITHOUT_END)
-        self._closing = True
+        self._held |= CLOSING
         return b""
 
     def pause_writing(self) -> None:
         """The client does not read its replies: it gets no more until it does."""
         super().pause_writing()
-        self._unread_replies = True
+        self._held |= UNREAD
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._unread_replies = False
-        if not self._waiting and not self._closing:
+        self._held &= ~UNREAD
+        if not self._held & STOPPED:
             self._work_off(self._buffer)
 
     # Answering
@@ -185,11 +183,11 @@ class ShortWay(Foundation):
             around = self._door.around
             self._body = BodyReader(self._door.bounds.message_octets, around.memory, around.spool)
         elif what is Next.CLOSE:
-            self._closing = True  # whoever sends the replies closes behind them
+            self._held |= CLOSING  # whoever sends the replies closes behind them
 
     def _answer(self, decision: Decision) -> None:
         """The reply of something that was awaited, and on with what came meanwhile."""
-        if self._gone or self._closing:
+        if self._gone or self._held & CLOSING:
             return
         if decision.next is Next.CLOSE:
             self._end(decision.reply)
@@ -200,17 +198,17 @@ class ShortWay(Foundation):
 
     def _go_on(self) -> None:
         """What was awaited has come."""
-        if self._gone or self._closing:
+        if self._gone or self._held & CLOSING:
             return
-        self._waiting = False
+        self._held &= ~WAITING
         if self._door.draining and self._body is None:
             self._end(replies.SHUTTING_DOWN)
-        elif (self._buffer or self._reading_paused) and not self._unread_replies:
+        elif (self._buffer or self._reading_paused) and not self._held & UNREAD:
             self._work_off(self._buffer)
 
     def _end(self, reply: bytes) -> None:
         """The last word; nothing more is read."""
-        self._closing = True
+        self._held |= CLOSING
         self._buffer = b""
         self._forget_body()
         self._write(reply)
@@ -221,3 +219,23 @@ class ShortWay(Foundation):
         if self._body is not None:
             self._body.close()
             self._body = None
+
+    # What the door says
+
+    def drain(self) -> None:
+        """The worker stops: a message that is under way is finished first, everybody else goes now."""
+        if self._body is None and not self._held & (WAITING | CLOSING):
+            self._end(replies.SHUTTING_DOWN)
+
+    def became_idle(self) -> None:
+        """Nothing came for too long. One that does not even take the last word is cut off the next time."""
+        if self._held & CLOSING:
+            self._channel.abort()
+        elif not self._held & WAITING:  # else it is we who let the client wait
+            self._end(replies.IDLE)
+
+    def became_old(self, *, much_too_old: bool) -> None:
+        """The session's life is over; one that drips a message for a second life ends in the midst of it."""
+        self._held |= OLD
+        if much_too_old and not self._held & (WAITING | CLOSING):
+            self._end(replies.SESSION_TOO_OLD)
