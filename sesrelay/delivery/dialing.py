@@ -7,6 +7,8 @@ next, and only when nobody is left does the destination have to wait.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,5 +120,7 @@ async def _connected(connection: Connection, host: Host, context: ssl.SSLContext
 
 
 def _words(fault: OSError) -> str:
-    """What a person understands: the system's word for the error."""
-    return fault.strerror or str(fault) or type(fault).__name__
+    """What a person understands: the system's word for the error where it has one."""
+    if fault.errno and not isinstance(fault, ssl.SSLError | socket.gaierror):
+        return os.strerror(fault.errno)
+    return str(fault) or type(fault).__name__

@@ -174,6 +174,7 @@ class ReceiverSession(asyncio.Protocol):
         self.encrypted = transport.get_extra_info("ssl_object") is not None
         self.receiver.open.add(self)
         self.receiver.most_open = max(self.receiver.most_open, len(self.receiver.open))
+        self.receiver.changed()
         self.say("greeting", self.behaviour.greeting, "")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -304,6 +305,7 @@ class ReceiverSession(asyncio.Protocol):
             self.upgrading = None
         self.transport = upgraded
         self.encrypted = True
+        self.data_received(b"")  # what came right behind the handshake
 
     def _on_auth(self, argument: str) -> None:
         mechanism, _, initial = argument.partition(" ")
