@@ -7,8 +7,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.clock import FakeClock
+
+# How long one example takes says more about who else uses the machine than about the code.
+settings.register_profile("sesrelay", deadline=None)
+settings.load_profile("sesrelay")
 
 # A test never inherits the configuration of the machine that it runs on.
 for name in [name for name in os.environ if name.startswith("SESRELAY_")]:
