@@ -19,6 +19,9 @@ from sesrelay.runtime.plan import Door
 
 BACKLOG: Final = 4096
 
+_Key = tuple[str, int, str]
+"""Address, port, and for a port that the system chooses the door's name."""
+
 
 class DoorFault(Exception):  # noqa: N818 - its text is for people
     """Why nobody can listen there, in one line with address and port."""
@@ -48,18 +51,18 @@ class Doors:
 
     def __init__(self, passed: Iterable[socket.socket] = ()) -> None:
         self._passed = list(passed)
-        self._open: dict[tuple[str, int], OpenDoor] = {}
+        self._open: dict[_Key, OpenDoor] = {}
 
     def open(self, wanted: Iterable[Door], workers: int) -> dict[str, OpenDoor]:
         """Every wanted door with a socket for each worker, by name; what is open stays. Raises DoorFault.
 
         When one cannot be opened, those that were opened in this call are closed again.
         """
-        fresh: list[tuple[str, int]] = []
+        fresh: list[_Key] = []
         found: dict[str, OpenDoor] = {}
         try:
             for door in wanted:
-                key = (door.address, door.port) if door.port else (door.name, 0)
+                key = (door.address, door.port, "" if door.port else door.name)
                 if key not in self._open:
                     self._open[key] = self._first(door)
                     fresh.append(key)

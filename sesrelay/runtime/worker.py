@@ -136,7 +136,8 @@ class Worker:
         parts.delivery.start()
         await self._listen(order["sockets"], settings, parts)
         self._https = HttpsPort(application(), parts.front.tls.default)
-        await self._https.start([socket.socket(fileno=order["sockets"]["http"])])
+        https = order["sockets"].get("http")  # none when systemd has it: connections come over the channel
+        await self._https.start([socket.socket(fileno=https)] if https else [])
         self._run(parts.publisher.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))

@@ -1,0 +1,100 @@
+"""As a service of systemd: its sockets, its notes."""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from tests.runtime.house import PATIENCE, SENDER, SIMULATOR, House, until
+
+ACTIVATE = """
+import os, sys
+count, environment = int(sys.argv[1]), dict(os.environ)
+for place in range(count):  # first out of the way of each other, then to 3, 4 …
+    os.dup2(int(sys.argv[2 + place]), 50 + place)
+for place in range(count):
+    os.dup2(50 + place, 3 + place)
+environment |= {"LISTEN_FDS": str(count), "LISTEN_PID": str(os.getpid())}
+os.execve(sys.executable, [sys.executable, *sys.argv[2 + count:]], environment)
+"""
+
+
+def test_systemds_sockets_are_served_by_all_workers_and_outlive_us(house: House) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as smtp, socket.create_server(("127.0.0.1", 0)) as http:
+        port = smtp.getsockname()[1]
+        house.settle(
+            listeners=[{"address": "127.0.0.1", "port": port, "mode": "starttls"}],
+            http={"address": "127.0.0.1", "port": http.getsockname()[1]},
+        )
+        fds = [smtp.fileno(), http.fileno()]
+        with house.errors.open("wb") as errors:
+            house.process = subprocess.Popen(
+                [sys.executable, "-c", ACTIVATE, "2", *map(str, fds), "-m", "sesrelay", "--config", house.config, "serve"],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                stderr=errors,
+            )
+        until(lambda: "ready" in house.said() or house.process.poll() is not None, "ready")
+        assert house.process.poll() is None, house.said()
+        sessions = [house.session() for _ in range(6)]
+        until(lambda: house.metric("sesrelay_smtp_connections") == 6, "six sessions")
+        held = [len([c for c in worker.net_connections() if c.laddr.port == port and c.raddr]) for worker in house.workers()]
+        assert sorted(held) == [3, 3]
+        for session in sessions:
+            session.sendmail(SENDER, SIMULATOR, f"From: {SENDER}\r\n\r\nHello.\r\n")
+        with urllib.request.urlopen(f"https://localhost:{http.getsockname()[1]}/healthz", context=house.trust()) as answer:
+            assert answer.read() == b"ok\n"
+        assert house.stop() == 0
+        waiting = socket.create_connection(("127.0.0.1", port), PATIENCE)  # systemd still listens
+        waiting.close()
+
+
+def test_systemd_hears_of_readiness_reload_and_stop(house: House, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        house.start({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"})
+        assert manager.recv(200) == b"READY=1"
+        assert manager.recv(200) == b"WATCHDOG=1"
+        assert house.process
+        house.process.send_signal(1)
+        told = [manager.recv(200)]
+        while told[-1] != b"READY=1":
+            told.append(manager.recv(200))
+        assert any(note.startswith(b"RELOADING=1\nMONOTONIC_USEC=") for note in told)
+        for worker in house.workers():
+            assert "NOTIFY_SOCKET" not in psutil.Process(worker.pid).environ()
+        assert house.stop() == 0
+        while told[-1] != b"STOPPING=1":
+            told.append(manager.recv(200))
+
+
+def test_a_socket_that_no_listener_wants_is_named_in_the_log(house: House) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, house.errors.open("wb") as errors:
+        house.process = subprocess.Popen(
+            [sys.executable, "-c", ACTIVATE, "1", str(other.fileno()), "-m", "sesrelay", "--config", house.config, "serve"],
+            pass_fds=[other.fileno()],
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        until(lambda: "ready" in house.said(), "ready")
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        until(lambda: any(place in line for line in house.said()), "named")
+
+
+def test_the_unit_files_are_what_systemd_understands() -> None:
+    folder = Path(__file__).parents[2] / "systemd"
+    units = sorted(folder.glob("*.service")) + sorted(folder.glob("*.socket"))
+    assert units
+    for unit in units:
+        keys = [line.partition("=")[0] for line in unit.read_text().splitlines() if line[:1].isalpha()]
+        once = {"Type", "ExecStart", "User", "WatchdogSec", "TimeoutStopSec", "Restart", "Service"}
+        assert not [key for key in once if keys.count(key) > 1]
+    assert os.access(folder / "sesrelay.service", os.R_OK)
