@@ -93,6 +93,14 @@ def check_files(settings: Settings, source: Path) -> None:
         raise BadConfiguration(reader.faults)
 
 
+def blame(source: Path, key: KeyPath, text: str) -> BadConfiguration:
+    """A fault that shows only when a setting is used, at the line where it stands."""
+    reader = _Reader(str(source))
+    reader.document(_text_of(source))
+    reader.fault(key, text)
+    return BadConfiguration(reader.faults)
+
+
 def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -93,6 +93,9 @@ def run(arguments: list[str] | None = None) -> int:
     except Failed as error:
         say(f"sesrelay: {error}")
         return 1
+    except OSError as error:
+        say(f"sesrelay: {error.filename or 'input or output'}: {error.strerror or error}")
+        return 1
     except Exception as error:
         status = _status_of(error)
         if status is None:
@@ -104,7 +107,8 @@ def run(arguments: list[str] | None = None) -> int:
 def _status_of(error: Exception) -> int | None:
     """The exit status for trouble with the store; None for anything else, which is a defect and keeps its traceback."""
     from sesrelay.store import errors
+    from sesrelay.store.segments import BodyDamaged
 
-    if isinstance(error, errors.DatabaseAway | errors.StorageFull | errors.UnknownAccount):
+    if isinstance(error, errors.DatabaseAway | errors.StorageFull | errors.UnknownAccount | BodyDamaged):
         return 1
     return 2 if isinstance(error, errors.StoreError) else None

@@ -44,11 +44,13 @@ class Session:
 
     @cached_property
     def keyring(self) -> Keyring:
-        """The master keys. Raises KeyringError."""
+        """The master keys. Raises KeyringError, which is a StoreError."""
         return load_keyring(self.settings.keyring)
 
     def options(self) -> StoreOptions:
-        """How the store is opened; this process takes no mail in hand."""
+        """How the store is opened; this process takes no mail in hand. Raises BadConfiguration without a folder."""
+        if not self.settings.data_dir.is_dir():
+            raise configuration.blame(self.path, ("data_dir",), f"there is no folder {self.settings.data_dir}")
         return StoreOptions(
             database=self.settings.database,
             data_dir=self.settings.data_dir,
@@ -58,7 +60,7 @@ class Session:
         )
 
     def run(self, story: Callable[[Store], Awaitable[T]]) -> T:
-        """Opens the store, lets ``story`` work with it, closes it. Raises StoreError, KeyringError."""
+        """Opens the store, lets ``story`` work with it, closes it. Raises StoreError, BadConfiguration, OSError."""
 
         async def told() -> T:
             store = Store.open(self.options(), self.clock)
