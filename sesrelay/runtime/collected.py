@@ -8,7 +8,6 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-
 _registry = CollectorRegistry()
 _collector = MultiProcessCollector(_registry)  # type: ignore[no-untyped-call]
 """Kept here, for the registry alone would let it go."""

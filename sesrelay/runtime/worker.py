@@ -127,6 +127,7 @@ class Worker:
             caps=caps,
             counts=self._metrics,
         )
+        parts.store.watch_batches(self._metrics.committed)
         await parts.store.start()
         await parts.store.renew()
         self._parts = parts

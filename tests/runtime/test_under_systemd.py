@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import smtplib
 import socket
 import subprocess
 import sys
@@ -36,7 +35,18 @@ def test_systemds_sockets_are_served_by_all_workers_and_outlive_us(house: House)
         fds = [smtp.fileno(), http.fileno()]
         with house.errors.open("wb") as errors:
             house.process = subprocess.Popen(
-                [sys.executable, "-c", ACTIVATE, "2", *map(str, fds), "-m", "sesrelay", "--config", house.config, "serve"],
+                [
+                    sys.executable,
+                    "-c",
+                    ACTIVATE,
+                    "2",
+                    *map(str, fds),
+                    "-m",
+                    "sesrelay",
+                    "--config",
+                    house.config,
+                    "serve",
+                ],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
@@ -45,11 +55,15 @@ def test_systemds_sockets_are_served_by_all_workers_and_outlive_us(house: House)
         assert house.process.poll() is None, house.said()
         sessions = [house.session() for _ in range(6)]
         until(lambda: house.metric("sesrelay_smtp_connections") == 6, "six sessions")
-        held = [len([c for c in worker.net_connections() if c.laddr.port == port and c.raddr]) for worker in house.workers()]
+        held = [
+            len([c for c in worker.net_connections() if c.laddr.port == port and c.raddr]) for worker in house.workers()
+        ]
         assert sorted(held) == [3, 3]
         for session in sessions:
             session.sendmail(SENDER, SIMULATOR, f"From: {SENDER}\r\n\r\nHello.\r\n")
-        with urllib.request.urlopen(f"https://localhost:{http.getsockname()[1]}/healthz", context=house.trust()) as answer:
+        with urllib.request.urlopen(
+            f"https://localhost:{http.getsockname()[1]}/healthz", context=house.trust()
+        ) as answer:
             assert answer.read() == b"ok\n"
         assert house.stop() == 0
         waiting = socket.create_connection(("127.0.0.1", port), PATIENCE)  # systemd still listens
@@ -79,7 +93,18 @@ def test_systemd_hears_of_readiness_reload_and_stop(house: House, tmp_path: Path
 def test_a_socket_that_no_listener_wants_is_named_in_the_log(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, house.errors.open("wb") as errors:
         house.process = subprocess.Popen(
-            [sys.executable, "-c", ACTIVATE, "1", str(other.fileno()), "-m", "sesrelay", "--config", house.config, "serve"],
+            [
+                sys.executable,
+                "-c",
+                ACTIVATE,
+                "1",
+                str(other.fileno()),
+                "-m",
+                "sesrelay",
+                "--config",
+                house.config,
+                "serve",
+            ],
             pass_fds=[other.fileno()],
             stdin=subprocess.DEVNULL,
             stderr=errors,
