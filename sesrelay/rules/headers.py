@@ -93,8 +93,8 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
     stop, behind = _extent(block)
     parts = [_received(stamp)]
     found: dict[int, bytes] = {}
-    seen: set[bytes] = set()
     tags: dict[str, str] = {}
+    seen: set[bytes] = set()
     hops = copied = end = 0
     for match in _FIELD.finditer(block, 0, stop):
         start, after = match.span()
@@ -105,31 +105,27 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
         action = ACTIONS.get(name)
         if action is None:
             continue
-        if action == COUNT_HOP:
-            hops += 1
-            continue
-        if action == NOTE:
-            seen.add(name)
-            continue
         if action < TAKE_OFF:
             if name in seen:
                 raise Refused(Refusal.DUPLICATE_HEADER, match[1].decode("ascii"))
             seen.add(name)
             if action == PASS:
                 continue
-        if action < REPLACE_DATE:
-            found[action] = match[2]
+            if action < REPLACE_DATE:
+                found[action] = match[2]
+                continue
+        elif action == COUNT_HOP:
+            hops += 1
             continue
-        parts.append(block[copied:start])
-        copied = after
-        if action == REPLACE_DATE:
-            parts.append(_date_field(stamp.at // SECOND))
-        elif action == REPLACE_MESSAGE_ID:
-            parts.append(_message_id_field(stamp))
+        elif action == NOTE:
+            seen.add(name)
+            continue
         elif action == TAKE_OFF_TAG:
             tags.setdefault(name.decode().upper(), text(match[2]))
         elif action == TAKE_OFF_INVOCATION:
             found.setdefault(action, match[2])
+        parts += (block[copied:start], _instead(action, stamp))
+        copied = after
     parts.append(block[copied:end])
     if end and not block.endswith(_CRLF, 0, end):
         parts.append(_CRLF)
@@ -142,7 +138,7 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
         found.get(READ_SUBJECT, b""),
         hops,
         tags,
-        text(found.get(TAKE_OFF_INVOCATION, b"")),
+        text(found[TAKE_OFF_INVOCATION]) if TAKE_OFF_INVOCATION in found else "",
     )
 
 
@@ -175,6 +171,13 @@ def _extent(block: bytes) -> tuple[int, int]:
         return 0, 2
     end = block.find(_END)
     return (len(block), len(block)) if end < 0 else (end + 2, end + 4)
+
+
+def _instead(action: int, stamp: Stamp) -> bytes:
+    """What stands in the place of a field that does not stay."""
+    if action == REPLACE_DATE:
+        return _date_field(stamp.at // SECOND)
+    return _message_id_field(stamp) if action == REPLACE_MESSAGE_ID else b""
 
 
 def _received(stamp: Stamp) -> bytes:
