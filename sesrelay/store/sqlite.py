@@ -137,7 +137,7 @@ class SqliteSession(Session):
         code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
         if code == sqlite.SQLITE_FULL:
             return StorageFull(f"the database cannot grow: {cause}")
-        if code in _OURS:
+        if code in _OURS or not code:  # without a code it comes from the driver, about a parameter
             return None
         # After a failed write or sync only a new connection knows what is on the disk.
         self.broken = True

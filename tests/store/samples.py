@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
 
 from sqlalchemy import insert
@@ -30,7 +31,7 @@ OTHER = "210987654321"
 REGION = "us-east-1"
 KEY = "AKIAAAAAAAAAAAAAAAAA"
 
-_unique = itertools.count(1)
+_unique = itertools.count((os.getpid() << 64) + 1)
 
 
 def open_account(tx: Transaction, account_id: str = ACCOUNT, region: str = REGION, quota: int = -1) -> None:

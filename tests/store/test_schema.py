@@ -1,0 +1,122 @@
+"""The schema: built by migrations, the same on both databases, and refused when it is not ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from sesrelay.model.message import RecipientState
+from sesrelay.store import Store, migrate, migrations
+from sesrelay.store.database import Database
+from sesrelay.store.errors import SchemaTooNew, SchemaTooOld, SqliteTooOld, WrongKeyring
+from sesrelay.store.hot import COUNTERS
+from sesrelay.store.keyring import new_keyring
+from sesrelay.store.schema import ORIGIN_CODES, STATE_CODES, metadata
+from sesrelay.store.session import Session
+from sesrelay.store.sqlite import check_version
+from tests.clock import FakeClock
+
+
+def test_the_migrations_build_what_the_schema_says(session: Session) -> None:
+    session.begin()
+    connection = session.transaction(0).connection
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    assert compare_metadata(context, metadata) == []
+
+
+def test_every_migration_file_is_known_by_its_number() -> None:
+    folder = Path(migrations.__file__).parent / "versions"
+    files = sorted(path.name.partition("_")[0] for path in folder.glob("0*.py"))
+    assert tuple(files) == migrations.REVISIONS
+
+
+def test_migrating_twice_changes_nothing(options, clock: FakeClock) -> None:
+    assert migrate(options(), clock) == list(migrations.REVISIONS)
+    assert migrate(options(), clock) == []
+
+
+def test_an_empty_database_has_to_be_made_first(options, clock: FakeClock) -> None:
+    with pytest.raises(SchemaTooOld, match="sesrelay init"):
+        Store.open(options(), clock)
+
+
+def test_a_newer_database_is_not_touched(migrated, clock: FakeClock, session: Session) -> None:
+    session.begin()
+    session.transaction(0).change(text("UPDATE alembic_version SET version_num = '9999'"))
+    session.commit()
+    for attempt in (Store.open, migrate):
+        with pytest.raises(SchemaTooNew, match="9999"):
+            attempt(migrated(), clock)
+
+
+def test_another_keyring_is_refused(options, clock: FakeClock) -> None:
+    from dataclasses import replace
+
+    ours = new_keyring(lambda count: bytes(range(count)))
+    theirs = new_keyring(lambda count: bytes(range(1, count + 1)))
+    migrate(replace(options(), keyring=ours), clock)
+    Store.open(replace(options(), keyring=ours), clock)
+    for attempt in (Store.open, migrate):
+        with pytest.raises(WrongKeyring):
+            attempt(replace(options(), keyring=theirs), clock)
+
+
+def test_an_sqlite_that_can_damage_its_files_is_refused() -> None:
+    check_version((3, 51, 3))
+    with pytest.raises(SqliteTooOld, match=r"3\.51\.2"):
+        check_version((3, 51, 2))
+
+
+def test_the_database_is_as_durable_as_it_can_be(migrated) -> None:
+    options = migrated()
+    if not options.embedded:
+        pytest.skip("PostgreSQL's own settings are looked at when a session begins")
+    database = Database(options)
+    made = database.connect()
+    asked = {name: made.hot.run(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "auto_vacuum")}
+    made.close()
+    database.close()
+    assert asked == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
+
+
+def test_every_state_has_its_number_and_its_counter() -> None:
+    assert set(STATE_CODES) == set(RecipientState)
+    assert len(set(STATE_CODES.values())) == len(STATE_CODES)
+    assert len(set(ORIGIN_CODES.values())) == len(ORIGIN_CODES)
+    assert {state.value for state in RecipientState} - {"queued"} <= set(COUNTERS)
+
+
+def test_statements_of_the_queue_use_its_indexes(session: Session) -> None:
+    """A claim must not walk over what waits elsewhere."""
+    if session.dialect != "sqlite":
+        pytest.skip("PostgreSQL chooses by what is in the tables")
+    hot = session.hot
+    plans: list[str] = []
+
+    def explain(sql: str, parameters: object = ()) -> list[tuple[object, ...]]:
+        plans.extend(str(row[3]) for row in original(f"EXPLAIN QUERY PLAN {sql}", parameters))  # type: ignore[arg-type]
+        return []
+
+    original = hot.run
+    hot.run = explain  # type: ignore[method-assign, assignment]
+    hot.due_lanes(0, 1)
+    hot.waiting([("d", "a")], 0, 1)
+    hot.claim(1, [(b"", 0)])
+    hot.give_back(1, 0, [(b"", 0)])
+    hot.release(1, 0, 3, 1)
+    hot.refresh_lanes(0, [("d", "a", 0)])
+    hot.drop_empty_lanes([("d", "a")])
+    hot.settle(1, 0, [(b"", 0, 0, 0, 0, 0, 0, "", "", "")])
+    hot.find_invocations([("a", "i")])
+    hot.lock_limits([("a", "r")])
+    hot.sum_minutes([("a", "r")], 0)
+    hot.take_outbox([(1,)])
+    harmless = ("SCAN v", "SCAN lane", "SCAN (")  # the rows that came with the statement, and a page of lanes
+    walks = [plan for plan in plans if plan.startswith("SCAN") and "CONSTANT" not in plan]
+    assert not [plan for plan in walks if not plan.startswith(harmless)]
+    assert any("recipients_waiting" in plan for plan in plans)
+    assert any("recipients_claimed" in plan for plan in plans)
