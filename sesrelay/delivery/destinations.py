@@ -158,8 +158,8 @@ class Destination:
         """One more connection would be of use: one probes a destination, many serve it once it is proven."""
         return self.opening < (self.waiting if self.proven else min(1, self.waiting))
 
-    def works(self) -> None:
-        """A session became ready, or a transaction was answered."""
+    def answered(self) -> None:
+        """A transaction was answered to its end, with whatever answer."""
         self.proven = True
         self.failures = self.strikes = 0
         self.last_failure = None

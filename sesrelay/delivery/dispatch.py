@@ -146,7 +146,7 @@ class Dispatcher:
             return
         destination.opening -= 1
         destination.connections += 1
-        destination.works()
+        destination.proven = True
         self._destination_of[connection] = destination
         destination.idle.append(connection)
         self.serve(destination)
@@ -280,7 +280,7 @@ class Dispatcher:
         if again:
             destination.push(Job(tuple(again), job.content, job.new), first=True)
         if broke is None:
-            destination.works()
+            destination.answered()
         elif destination.session_broke(broke):
             self._pause(destination, broke)
 
