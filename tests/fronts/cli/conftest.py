@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import pytest
 
 from sesrelay.fronts.cli.main import run
-from tests.store.conftest import postgres_server
+from tests.store.conftest import database_url, postgres_server
 
-__all__ = ["postgres_server"]
+__all__ = ["database_url", "postgres_server"]
 
 
 @dataclass(frozen=True)
@@ -85,16 +84,12 @@ def made(cli: Cli) -> Cli:
     return cli
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def both(cli: Cli, request: pytest.FixtureRequest) -> Cli:
+@pytest.fixture
+def both(cli: Cli, database_url: str) -> Cli:
     """As ``made``, on each database."""
-    url = "sqlite"
-    if request.param == "postgresql":
-        make: Callable[[], str] = request.getfixturevalue("postgres_server")
-        url = make()
     made = cli.bare(
         *("init", "--data", str(cli.folder), "--service-domain", "relay.test", "--account-id", "111122223333"),
-        *("--database", url, "--json"),
+        *("--database", database_url, "--json"),
     )
     assert made.status == 0, made.err
     return cli
