@@ -40,16 +40,37 @@ class PublishStore(Protocol):
 
 
 class Publishing:
-    """``due_bounces``, then ``tell`` for each."""
+    """``due_bounces``, then ``notice`` and ``tell`` for each: one message in memory at a time."""
 
     def __init__(self, store: PublishStore, clock: Clock, accept: Callable[[Submission], Awaitable[MessageId]]) -> None:
         self._store = store
         self._clock = clock
         self._accept = accept
 
-    async def due_bounces(self, limit: int) -> list[BounceNotice]:
+    async def due_bounces(self, limit: int) -> list[OutboxRow]:
         """Bounces to be told now, the oldest first; nobody else is given them for a minute. StoreError."""
-        return [await self._notice(row) for row in await self._store.due_outbox(BOUNCE_MAIL, limit)]
+        return await self._store.due_outbox(BOUNCE_MAIL, limit)
+
+    async def notice(self, row: OutboxRow) -> BounceNotice:
+        """Everything that the mail about a bounce says. StoreError."""
+        told = json.loads(row.payload)
+        story = await self._store.read(lambda tx: messages.find(tx, row.message_id))
+        return BounceNotice(
+            outbox_id=row.outbox_id,
+            attempts=row.attempts,
+            account_id=row.account_id,
+            region=row.region,
+            message_id=row.message_id,
+            accepted_at=told["accepted_at"],
+            mail_from=told["mail_from"],
+            header_from=told["header_from"],
+            subject=story.subject if story else "",
+            address=told["address"],
+            action=told["action"],
+            status=told["status"],
+            diagnostic=told["diagnostic"],
+            original=await self._original(story),
+        )
 
     async def tell(self, notice: BounceNotice, mail: bytes) -> MessageId | None:
         """Sends the mail about a bounce; its id. None: it had been sent before, or it is tried again later."""
@@ -71,26 +92,6 @@ class Publishing:
             if refused.refusal is not Refusal.ALREADY_DONE:
                 await self._later(notice, refused.refusal)
             return None
-
-    async def _notice(self, row: OutboxRow) -> BounceNotice:
-        told = json.loads(row.payload)
-        story = await self._store.read(lambda tx: messages.find(tx, row.message_id))
-        return BounceNotice(
-            outbox_id=row.outbox_id,
-            attempts=row.attempts,
-            account_id=row.account_id,
-            region=row.region,
-            message_id=row.message_id,
-            accepted_at=told["accepted_at"],
-            mail_from=told["mail_from"],
-            header_from=told["header_from"],
-            subject=story.subject if story else "",
-            address=told["address"],
-            action=told["action"],
-            status=told["status"],
-            diagnostic=told["diagnostic"],
-            original=await self._original(story),
-        )
 
     async def _original(self, story: MessageStory | None) -> bytes | None:
         """A body that cannot be read must not keep its sender from learning of the bounce."""

@@ -9,20 +9,22 @@ import structlog
 
 from sesrelay.events.mail import bounce_mail
 from sesrelay.model.clock import Clock
-from sesrelay.model.message import MessageId
+from sesrelay.model.message import MessageId, OutboxRow
 from sesrelay.model.notice import BounceNotice
 
 log = structlog.get_logger()
 POLL_SECONDS: Final = 1.0
 TROUBLE_SECONDS: Final = 5.0
 AT_ONCE: Final = 20
-"""Notices in memory together; each may carry a message of the largest size."""
+"""Bounces taken up together: as many as can be told in the minute in which nobody else is given them."""
 
 
 class Notices(Protocol):
     """What of ``core.publish.Publishing`` is used here."""
 
-    async def due_bounces(self, limit: int) -> list[BounceNotice]: ...
+    async def due_bounces(self, limit: int) -> list[OutboxRow]: ...
+
+    async def notice(self, row: OutboxRow) -> BounceNotice: ...
 
     async def tell(self, notice: BounceNotice, mail: bytes) -> MessageId | None: ...
 
@@ -52,14 +54,15 @@ class Publisher:
     async def publish_due(self) -> int:
         """Tells a batch of what is due now; how many there were. One that fails does not stop the others."""
         due = await self._notices.due_bounces(AT_ONCE)
-        for notice in due:
+        for row in due:
             try:
-                await self._publish(notice)
+                await self._publish(row)
             except Exception:
-                log.exception("bounce not told", message_id=str(notice.message_id))
+                log.exception("bounce not told", message_id=str(row.message_id))
         return len(due)
 
-    async def _publish(self, notice: BounceNotice) -> None:
+    async def _publish(self, row: OutboxRow) -> None:
+        notice = await self._notices.notice(row)
         mail = bounce_mail(notice, self._service_domain, self._endpoints[notice.region])
         message_id = await self._notices.tell(notice, mail)
         if message_id is not None:

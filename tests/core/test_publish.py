@@ -10,6 +10,7 @@ from sesrelay.core import publish
 from sesrelay.core.publish import Publishing
 from sesrelay.model.clock import MINUTE
 from sesrelay.model.message import BodyLocation, MessageId, Origin, OutboxRow, Submission
+from sesrelay.model.notice import BounceNotice
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.model.story import MessageStory
 from sesrelay.store.errors import DatabaseAway
@@ -60,6 +61,10 @@ class Desk:
             raise self.body_trouble
         return b"as sent"
 
+    async def notice(self) -> BounceNotice:
+        (row,) = await self.publishing.due_bounces(20)
+        return await self.publishing.notice(row)
+
     async def accept(self, submission: Submission) -> MessageId:
         if self.refused:
             raise Refused(self.refused)
@@ -75,19 +80,19 @@ def desk(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 async def test_a_notice_has_the_bounce_and_the_message_as_sent(desk: Desk) -> None:
-    (notice,) = await desk.publishing.due_bounces(20)
+    notice = await desk.notice()
     assert (notice.mail_from, notice.address, notice.status) == ("me@example.com", "nobody@example.net", "5.1.1")
     assert (notice.subject, notice.original, notice.attempts) == ("Hello", b"as sent", 2)
 
 
 async def test_a_message_that_cannot_be_read_does_not_keep_its_sender_from_being_told(desk: Desk) -> None:
     desk.body_trouble = BodyMissing("gone")
-    (notice,) = await desk.publishing.due_bounces(20)
+    notice = await desk.notice()
     assert notice.original is None
 
 
 async def test_the_mail_goes_to_the_envelope_sender_and_consumes_the_row(desk: Desk) -> None:
-    (notice,) = await desk.publishing.due_bounces(20)
+    notice = await desk.notice()
     assert await desk.publishing.tell(notice, b"8 bits: \xff")
     (sent,) = desk.accepted
     assert (sent.origin, sent.mail_from, sent.recipients) == (Origin.RELAY, "", ("me@example.com",))
@@ -95,7 +100,7 @@ async def test_the_mail_goes_to_the_envelope_sender_and_consumes_the_row(desk: D
 
 
 async def test_what_was_told_already_is_done(desk: Desk) -> None:
-    (notice,) = await desk.publishing.due_bounces(20)
+    notice = await desk.notice()
     desk.refused = Refusal.ALREADY_DONE
     assert await desk.publishing.tell(notice, b"mail") is None
     assert not desk.postponed
@@ -103,7 +108,7 @@ async def test_what_was_told_already_is_done(desk: Desk) -> None:
 
 @pytest.mark.parametrize("away", [False, True])
 async def test_what_cannot_be_accepted_now_is_tried_again_later(desk: Desk, clock: FakeClock, away: bool) -> None:
-    (notice,) = await desk.publishing.due_bounces(20)
+    notice = await desk.notice()
     desk.refused = Refusal.STORAGE_FULL
     desk.write_trouble = DatabaseAway("away") if away else None
     assert await desk.publishing.tell(notice, b"mail") is None
