@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +45,15 @@ def free_port() -> int:
 
 class CommandFailed(AssertionError):  # noqa: N818 - the command's, not ours
     """``sesrelay …`` ended with another status than 0."""
+
+
+def _documents(text: str) -> Iterator[Any]:
+    """The JSON documents that stand in ``text`` one after the other."""
+    decoder = json.JSONDecoder()
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        yield document
+        text = text[end:]
 
 
 class RelayStandIn:
@@ -99,6 +108,22 @@ class RelayStandIn:
             raise CommandFailed(f"sesrelay {' '.join(arguments)}: status {ended.returncode}: {ended.stderr.strip()}")
         return json.loads(ended.stdout)
 
+    def commands(self, each: Iterable[Sequence[str]]) -> list[Any]:
+        """As ``command`` for many, in one process: starting it is most of what a command costs."""
+        program = (
+            "import json, sys; from sesrelay.fronts.cli.main import run\n"
+            "for line in sys.stdin:\n"
+            "    assert run(json.loads(line)) == 0, line"
+        )
+        options = self._arguments[3:]
+        lines = "".join(json.dumps([*options, *arguments, "--json"]) + "\n" for arguments in each)
+        ended = subprocess.run(
+            [sys.executable, "-c", program], input=lines, capture_output=True, text=True, check=False
+        )
+        if ended.returncode != 0:
+            raise CommandFailed(ended.stderr)
+        return list(_documents(ended.stdout))
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``sesrelay …``, however it ends."""
         return subprocess.run([*self._arguments, *arguments], capture_output=True, text=True, check=False)
@@ -145,6 +170,12 @@ class RelayStandIn:
         for process in family:
             process.kill()
         psutil.wait_procs(family[1:], timeout=10)
+        self._process.wait(timeout=10)
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL for it alone; its workers find out by themselves."""
+        assert self._process is not None
+        self._process.kill()
         self._process.wait(timeout=10)
 
     def stop(self) -> int:
