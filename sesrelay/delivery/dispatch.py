@@ -109,7 +109,7 @@ class Dispatcher:
         if failure is not None and now - job.claims[0].accepted_at >= self._max_age:
             self._notes.add([result(claim, failure, started_at=now, finished_at=now) for claim in job.claims])
         else:
-            self._notes.give_back(job.claims, due_at)
+            self._notes.give_back(job.claims, due_at, postpone_lanes=due_at > now)
 
     async def close(self) -> None:
         """After ``draining`` was set: what is not carrying a message ends now."""

@@ -7,7 +7,7 @@ that a single note that cannot be written holds up nobody else's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -21,6 +21,7 @@ RETRY_SECONDS: Final = 1.0
 
 Settle = Callable[[Sequence[AttemptResult]], Awaitable[None]]
 GiveBack = Callable[[Sequence[Claim], Micros], Awaitable[None]]
+PostponeLanes = Callable[[Collection[tuple[str, str]], Micros], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -28,12 +29,13 @@ log = structlog.get_logger()
 class Notes:
     """Collects, groups and writes. ``run`` does the writing."""
 
-    def __init__(self, settle: Settle, give_back: GiveBack, clock: Clock) -> None:
+    def __init__(self, settle: Settle, give_back: GiveBack, postpone_lanes: PostponeLanes, clock: Clock) -> None:
         self._settle = settle
         self._give_back = give_back
+        self._postpone_lanes = postpone_lanes
         self._clock = clock
         self._results: list[AttemptResult] = []
-        self._returns: dict[Micros, list[Claim]] = {}
+        self._returns: dict[tuple[Micros, bool], list[Claim]] = {}
         self._troubled: list[AttemptResult] = []
         self._work = asyncio.Event()
         self._writing = False
@@ -48,10 +50,13 @@ class Notes:
         self._results.extend(results)
         self._work.set()
 
-    def give_back(self, claims: Sequence[Claim], due_at: Micros) -> None:
-        """Claims that were not sent: due again at that time, their attempt not counted."""
+    def give_back(self, claims: Sequence[Claim], due_at: Micros, *, postpone_lanes: bool = False) -> None:
+        """Claims that were not sent: due again at that time, their attempt not counted.
+
+        ``postpone_lanes``: whoever else waits there would fare no better before that time.
+        """
         if claims:
-            self._returns.setdefault(due_at, []).extend(claims)
+            self._returns.setdefault((due_at, postpone_lanes), []).extend(claims)
             self._work.set()
 
     async def run(self) -> None:
@@ -75,12 +80,14 @@ class Notes:
                 log.exception("settle-failed", message_id=str(results[0].claim.message_id), trouble=str(fault))
                 self._troubled.extend(results)
         returns, self._returns = self._returns, {}
-        for due_at, claims in returns.items():
+        for (due_at, postpone_lanes), claims in returns.items():
             try:
                 await self._give_back(claims, due_at)
+                if postpone_lanes:
+                    await self._postpone_lanes({(claim.domain, claim.account_id) for claim in claims}, due_at)
             except Exception as fault:
                 log.exception("give-back-failed", message_id=str(claims[0].message_id), trouble=str(fault))
-                self._returns.setdefault(due_at, []).extend(claims)
+                self._returns.setdefault((due_at, postpone_lanes), []).extend(claims)
                 await self._clock.sleep(RETRY_SECONDS)
         if self._troubled and not self._results:
             await self._retry_one_by_one()

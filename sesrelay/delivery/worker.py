@@ -7,7 +7,7 @@ account), so that whoever has a million waiting delays nobody else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -43,6 +43,7 @@ class QueueDoor(Protocol):
 
     async def claim_due(self, limit: int) -> list[Claim]: ...
     async def give_back(self, claims: Sequence[Claim], due_at: Micros) -> None: ...
+    async def postpone_lanes(self, lanes: Collection[tuple[str, str]], due_at: Micros) -> None: ...
     async def next_due(self) -> Micros | None: ...
     async def body(self, message_id: MessageId, location: BodyLocation) -> bytes: ...
 
@@ -81,7 +82,7 @@ class DeliveryWorker:
         self._limits = limits
         self._lease = lease
         self._watchdog = dialer.watchdog
-        self._notes = Notes(settle, queue.give_back, clock)
+        self._notes = Notes(settle, queue.give_back, queue.postpone_lanes, clock)
         self._dispatcher = Dispatcher(
             dialer=dialer,
             slots=slots,

@@ -324,6 +324,15 @@ class Hot(ABC):
             [*self._flat(lanes), now],
         )
 
+    def postpone_lanes(self, due_at: Micros, lanes: Rows) -> None:
+        """(domain, account): nobody looks there before that time, whoever waits."""
+        self.run(
+            f"{self._with((('domain', 'text'), ('account_id', 'text')), lanes)}UPDATE lanes SET "
+            f"due_at = {self.greatest}(lanes.due_at, ?) FROM v "
+            "WHERE lanes.domain = v.domain AND lanes.account_id = v.account_id",
+            [*self._flat(lanes), due_at],
+        )
+
     def drop_empty_lanes(self, lanes: Rows) -> None:
         """(domain, account): gone unless somebody waits there."""
         self.run(

@@ -7,7 +7,7 @@ transaction: ``write`` on the writer's thread, ``read`` on a reader's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -57,6 +57,7 @@ class Store:
         self._reader = Reader(database.connect_reading, clock)
         self._engine = Engine(database.connect, self._ours, self._enter, clock)
         self._engine.orphaned = self._give_back_orphans
+        self._closed = False
         self._orphans: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -81,7 +82,10 @@ class Store:
         self._engine.start(asyncio.get_running_loop(), placing)
 
     async def close(self) -> None:
-        """Everything that waits is committed first; our incarnation ends."""
+        """Everything that waits is committed first; our incarnation ends. A second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         if self._ours.number:
             self._ours.claims = False
             try:
@@ -167,6 +171,12 @@ class Store:
         for at in range(0, len(claims), SETTLES_AT_ONCE):
             part = claims[at : at + SETTLES_AT_ONCE]
             await self._hot(partial(_give_back, number=number, claims=part, due_at=due_at))
+
+    async def postpone_lanes(self, lanes: Collection[tuple[str, str]], due_at: Micros) -> None:
+        """Lanes (domain, account) whose destination cannot take mail: claiming looks there again no sooner."""
+        rows = sorted(set(lanes))
+        for at in range(0, len(rows), SETTLES_AT_ONCE):
+            await self._hot(partial(_postpone_lanes, lanes=rows[at : at + SETTLES_AT_ONCE], due_at=due_at))
 
     async def next_due(self) -> Micros | None:
         """When the first lane is due; None when nothing waits."""
@@ -272,6 +282,10 @@ def _refresh(tx: Transaction, key: facts_of.Key, known: AccountFacts | None) -> 
     if known is not None and facts_of.version(tx, *key) == known.version:
         return known
     return facts_of.load(tx, *key)
+
+
+def _postpone_lanes(session: Session, _now: Micros, lanes: Sequence[tuple[str, str]], due_at: Micros) -> None:
+    session.hot.postpone_lanes(due_at, lanes)
 
 
 def _give_back(session: Session, now: Micros, number: int, claims: Sequence[Claim], due_at: Micros) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -101,6 +101,7 @@ class Queue:
     waiting: list[tuple[Micros, Claim]] = field(default_factory=list)
     results: list[AttemptResult] = field(default_factory=list)
     returned: list[tuple[Claim, Micros]] = field(default_factory=list)
+    postponed: list[tuple[tuple[str, str], Micros]] = field(default_factory=list)
     content: bytes = MESSAGE
     claims: int = 0
     faults: list[Exception] = field(default_factory=list)
@@ -118,6 +119,9 @@ class Queue:
         self.returned.extend((claim, due_at) for claim in claims)
         self.waiting.extend((due_at, claim) for claim in claims)
         self.changed.set()
+
+    async def postpone_lanes(self, lanes: Collection[tuple[str, str]], due_at: Micros) -> None:
+        self.postponed.extend((lane, due_at) for lane in sorted(lanes))
 
     async def next_due(self) -> Micros | None:
         return min((due for due, _ in self.waiting), default=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import pytest
 
@@ -21,6 +21,7 @@ class Desk:
     def __init__(self) -> None:
         self.groups: list[list[AttemptResult]] = []
         self.returned: list[tuple[list[Claim], Micros]] = []
+        self.postponed: list[tuple[set[tuple[str, str]], Micros]] = []
         self.faults = 0
         self.poison: Claim | None = None
         self.open = asyncio.Event()
@@ -39,6 +40,9 @@ class Desk:
             raise RuntimeError("no")
         self.returned.append((list(claims), due_at))
 
+    async def postpone_lanes(self, lanes: Collection[tuple[str, str]], due_at: Micros) -> None:
+        self.postponed.append((set(lanes), due_at))
+
 
 @pytest.fixture
 def desk() -> Desk:
@@ -47,7 +51,7 @@ def desk() -> Desk:
 
 @pytest.fixture
 async def notes(desk: Desk, clock: FakeClock) -> AsyncIterator[Notes]:
-    made = Notes(desk.settle, desk.give_back, clock)
+    made = Notes(desk.settle, desk.give_back, desk.postpone_lanes, clock)
     task = asyncio.ensure_future(made.run())
     yield made
     task.cancel()
@@ -91,6 +95,15 @@ async def test_claims_go_back_by_their_due_time(desk: Desk, notes: Notes, clock:
     notes.give_back([], 9)
     await clock.settle()
     assert desk.returned == [([one, three], 5), ([two], 7)]
+    assert desk.postponed == []
+
+
+async def test_a_lane_whose_destination_is_unwell_is_postponed_as_a_whole(
+    desk: Desk, notes: Notes, clock: FakeClock
+) -> None:
+    notes.give_back([claim(), claim(), claim(account_id="b")], 5, postpone_lanes=True)
+    await clock.settle()
+    assert desk.postponed == [({("example.org", "111122223333"), ("example.org", "b")}, 5)]
 
 
 async def test_giving_back_is_tried_again(desk: Desk, notes: Notes, clock: FakeClock) -> None:

@@ -236,6 +236,8 @@ def test_a_dead_host_is_found_dead_by_one_connection_and_the_others_wait_untried
             assert (result.stage, result.scope) == (Stage.CONNECT, Scope.DESTINATION)
             await queue.until(lambda: len(queue.returned) == 4)
             assert {due_at for _, due_at in queue.returned} == {START + 5 * SECOND}
+            await clock.settle()
+            assert queue.postponed == [(("example.org", "111122223333"), START + 5 * SECOND)]
             assert not made.admits("111122223333", "example.org", 2000)
             await clock.advance(4)
             assert len(queue.results) == 1

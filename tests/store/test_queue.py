@@ -69,6 +69,17 @@ async def test_what_is_given_back_was_never_tried(store: Store, clock: FakeClock
     assert claim.attempts == 1
 
 
+async def test_a_postponed_lane_is_left_alone_until_new_mail_comes_to_it(store: Store, clock: FakeClock) -> None:
+    await waiting(store, 3, "a.example")
+    claims = await store.claim_due(1)
+    await store.give_back(claims, clock.now() + 60 * SECOND)
+    await store.postpone_lanes([(claim.domain, claim.account_id) for claim in claims], clock.now() + 60 * SECOND)
+    assert await store.claim_due(10) == []
+    assert await store.next_due() == clock.now() + 60 * SECOND
+    await waiting(store, 1, "a.example")
+    assert len(await store.claim_due(10)) == 3
+
+
 async def test_giving_back_what_is_not_ours_changes_nothing(store: Store, another, clock: FakeClock) -> None:
     await waiting(store, 1, "a.example")
     claims = await store.claim_due(1)
