@@ -135,13 +135,17 @@ class Connection(asyncio.Protocol):
             return
         self._advancing = True
         try:
+            conversation = self.conversation
             while True:
-                self._obey()
-                outcome = self.conversation.outcome
-                if outcome is None:
-                    break
-                self.conversation.outcome = None
-                self._owner.transaction_ended(self, outcome)
+                # The outcome first: the owner may begin the next transaction, which then goes out with the same write.
+                outcome = conversation.outcome
+                if outcome is not None:
+                    conversation.outcome = None
+                    self._owner.transaction_ended(self, outcome)
+                else:
+                    self._obey()
+                    if conversation.outcome is None:
+                        break
         except Exception:
             # A fault of ours must neither lose a claim nor leave a half-sent message behind.
             log.exception("delivery-connection-fault", remote=self.remote)
@@ -154,9 +158,10 @@ class Connection(asyncio.Protocol):
     def _obey(self) -> None:
         conversation, transport = self.conversation, self._transport
         if transport is not None:
-            if conversation.output:
-                transport.write(b"".join(conversation.output))
-                conversation.output.clear()
+            output = conversation.output
+            if output:
+                transport.write(output[0] if len(output) == 1 else b"".join(output))
+                output.clear()
             if conversation.has_content:
                 self._send_content(transport)
             if conversation.closed:
@@ -190,7 +195,7 @@ class Connection(asyncio.Protocol):
             piece = conversation.next_piece()
             transport.write(piece)
             if ends:
-                killpoints.reached("after-final-dot")
+                _after_final_dot()
 
     # TLS
 
@@ -222,3 +227,9 @@ class Connection(asyncio.Protocol):
         wrapped = transport.get_extra_info("ssl_object") if transport is not None else None
         if wrapped is not None:
             self.tls = f"{wrapped.version()} {wrapped.cipher()[0]}"
+
+
+def _after_final_dot() -> None:
+    """The kill point; not before the loop's next turn, since uvloop writes at the end of this one."""
+    if killpoints.ARMED == "after-final-dot":
+        asyncio.get_running_loop().call_soon(killpoints.reached, "after-final-dot")

@@ -54,14 +54,13 @@ class Conversation:
         self._served = 0
         self._leaving = False
         self._reset_first = False
-        self._clear_transaction()
-
-    def _clear_transaction(self) -> None:
         self._transaction: Transaction | None = None
         self._answers: dict[int, Answer] = {}
         self._accepted: list[int] = []
         self._awaited: deque[tuple[Stage, int]] = deque()
+        """The commands whose replies have not come; with RCPT its recipient."""
         self._rest: deque[bytes] = deque()
+        """What is said once the reply before it has come."""
         self._pieces: Iterator[tuple[bytes, bool]] = iter(())
         self._next: tuple[bytes, bool] | None = None
         self._dot_sent = False
@@ -81,40 +80,37 @@ class Conversation:
 
     def receive(self, data: bytes) -> None:
         """Octets of the server."""
-        if not self._listening():
-            return
         reader = self._reader
         for reply in reader.feed(data):
             self._spoke = True
             self._heed(reply)
-            if not self._listening():
-                reader.clear()
-                return
-        if reader.trouble:
+        if reader.trouble and not self.wants_tls:
             self.broken(reader.trouble)
-
-    def _listening(self) -> bool:
-        """RFC 3207 §6: what came in clear behind the 220 of STARTTLS was perhaps put there by somebody else."""
-        return not (self.closed or self.wants_tls)
 
     def broken(self, why: str) -> None:
         """The connection ended, timed out or makes no sense: nothing more can be learnt from it."""
         if self.closed:
             return
-        self.closed = True
         if self._transaction is not None:
             stale = self._served > 0 and not self._spoke and not self._dot_sent
             self._finish(Scope.SESSION, None, why, stale=stale)
         elif not self.ready and self.failure is None:
             self.failure = Answer(self.stage, Scope.HOST, None, why)
-        self.ready = False
+        self._close()
 
     def abandon(self, why: str) -> None:
         """We stop before the final dot, for a reason of our own."""
         if self._transaction is not None:
             self._finish(Scope.OURSELVES, None, why, not_tried=True)
+        self._close()
+
+    def _close(self) -> None:
         self.closed = True
         self.ready = False
+        self._heed = self._ignore
+
+    def _ignore(self, _reply: Reply) -> None:
+        """Nothing that is said now counts."""
 
     # Opening the session
 
@@ -172,7 +168,9 @@ class Conversation:
 
     def _heed_starttls(self, reply: Reply) -> None:
         if reply.code == 220:
+            # RFC 3207 §6: what comes in clear behind this was perhaps put there by somebody else.
             self.wants_tls = True
+            self._heed = self._ignore
         else:
             self._refuse(reply)
 
@@ -225,7 +223,7 @@ class Conversation:
 
     def _leave(self) -> None:
         self._say("QUIT")
-        self.closed = True
+        self._close()
 
     # A transaction
 
@@ -233,8 +231,11 @@ class Conversation:
         """Starts a transaction; the session must be ready."""
         assert self.ready, "the session is not ready"  # a promise of the owner
         self.ready = False
-        self._clear_transaction()
         self._transaction = transaction
+        self._answers = {}
+        self._accepted = []
+        self._dot_sent = False
+        self._spoke = False
         never = self._never_sendable(transaction)
         if never:
             self._finish(Scope.MESSAGE, None, never, permanent=True)
@@ -320,7 +321,7 @@ class Conversation:
         self.stage = Stage.DATA
         if reply.code // 100 == 2:
             self._finish(Scope.SESSION, None, f"a senseless reply to DATA: {reply}")
-            self.closed = True
+            self._close()
             return
         self._finish(Scope.MESSAGE, reply, "")
 
@@ -358,13 +359,13 @@ class Conversation:
             # An answer before the end: we cannot leave the message half sent, so the session ends here.
             scope = Scope.SESSION if reply.code == 421 else Scope.MESSAGE
             self._finish(scope, None if reply.positive else reply, f"{reply}" if reply.positive else "")
-            self.closed = True
+            self._close()
         elif reply.code == 421:
             self._dot_sent = False
             self._end_session(reply, Stage.END_OF_DATA)
         elif reply.code // 100 == 3:
             self._finish(Scope.SESSION, None, f"a senseless reply to the final dot: {reply}")
-            self.closed = True
+            self._close()
         else:
             self._dot_sent = False
             self._finish(Scope.MESSAGE, reply, "")
@@ -376,8 +377,7 @@ class Conversation:
         self.stage = stage
         stale = self._served > 0 and stage is Stage.MAIL
         self._finish(Scope.SESSION, reply, "", stale=stale)
-        self.closed = True
-        self.ready = False
+        self._close()
 
     def _answer_all(self, answer: Answer) -> None:
         transaction = self._transaction
@@ -399,7 +399,11 @@ class Conversation:
         self._answer_all(Answer(self.stage, scope, reply, trouble, self._dot_sent, permanent, not_tried))
         self.outcome = Outcome(self._answers, stale)
         self._served += 1
-        self._clear_transaction()
+        self._transaction = None
+        self._next = None
+        if self._awaited or self._rest:
+            self._awaited.clear()
+            self._rest.clear()
         self._become_ready()
 
     def _heed_unasked(self, reply: Reply) -> None:
@@ -415,7 +419,7 @@ class Conversation:
             self._say("QUIT")
 
     def _heed_farewell(self, _reply: Reply) -> None:
-        self.closed = True
+        self._close()
 
     def _say(self, command: str) -> None:
         self.output.append(command.encode("utf-8", "replace") + b"\r\n")

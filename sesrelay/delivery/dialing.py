@@ -77,7 +77,7 @@ class Dialer:
                     failed = trouble
         except NoHostError as no:
             raise DialError(Answer(Stage.ROUTE, no.scope, None, no.trouble, permanent=no.permanent)) from no
-        failed.answer = replace(failed.answer, scope=Scope.DESTINATION)
+        failed.answer = failed.answer._replace(scope=Scope.DESTINATION)
         raise failed
 
     async def _open(self, host: Host, terms: Terms, owner: Owner) -> Connection:

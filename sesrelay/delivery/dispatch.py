@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -27,6 +27,8 @@ from sesrelay.model.reply import Scope, Stage
 ReadBody = Callable[[MessageId, BodyLocation], Awaitable[bytes]]
 
 log = structlog.get_logger()
+
+_NOBODY: Final[frozenset[int]] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -315,6 +317,8 @@ class Dispatcher:
 
 def _too_many(outcome: Outcome) -> frozenset[int]:
     """Recipients for whom there was no room in this transaction; RFC 5321 §4.5.3.1.10: another one right away."""
+    if len(outcome.answers) == 1:
+        return _NOBODY
     full = [
         key
         for key, answer in outcome.answers.items()
@@ -323,7 +327,7 @@ def _too_many(outcome: Outcome) -> frozenset[int]:
         and answer.reply.code == 452
         and answer.reply.enhanced_status in ("", "4.5.3")
     ]
-    return frozenset(full) if full and len(full) < len(outcome.answers) else frozenset()
+    return frozenset(full) if len(full) < len(outcome.answers) else _NOBODY
 
 
 def _fault_answer() -> Answer:

@@ -46,12 +46,14 @@ class ReplyReader:
             if data[line + 3 : line + 4] == b"-" and end - start < REPLY_OCTETS:
                 line = end + 1
                 continue
+            line = end + 1
+            octets = data[start:line]
+            start = line
             try:
-                replies.append(parse(data[start : end + 1]))
+                replies.append(_parse_cached(octets) if len(octets) <= _CACHED_OCTETS else _parse(octets))
             except UnreadableReplyError as fault:
                 self.trouble = str(fault)
                 return replies
-            start = line = end + 1
         self._held = data[start:]
         if len(self._held) > REPLY_OCTETS:
             self.trouble = f"a reply of more than {REPLY_OCTETS} octets"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from sesrelay.model.reply import Reply, Scope, Stage
 
@@ -23,8 +23,7 @@ class Terms:
     password: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Transaction:
+class Transaction(NamedTuple):
     """An envelope and a content (CRLF, dots not doubled). Recipients are known by key, never by position."""
 
     mail_from: str
@@ -33,8 +32,7 @@ class Transaction:
     eight_bit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of one recipient: a reply, or our words for why there is none."""
 
     stage: Stage
@@ -48,8 +46,7 @@ class Answer:
     """We stopped for a reason of our own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a transaction ended, for every recipient."""
 
     answers: Mapping[int, Answer]

@@ -33,6 +33,8 @@ CONTENT_OCTETS: Final = 67_108_864
 CLAIMS_AT_ONCE: Final = 200
 POLL_SECONDS: Final = 1.0
 SOONEST_POLL_SECONDS: Final = 0.02
+EMPTY_POLL_SECONDS: Final = 0.1
+"""Something is due, but others were just taking it."""
 FORGET_SECONDS: Final = 60.0
 
 log = structlog.get_logger()
@@ -228,7 +230,7 @@ class DeliveryWorker:
                 if self._lease.held():
                     claims = await self._queue.claim_due(CLAIMS_AT_ONCE)
                     taken = self._take(claims, None, new=False)
-                    wait = 0 if taken else await self._until_due()
+                    wait = 0 if taken else await self._until_due(SOONEST_POLL_SECONDS if claims else EMPTY_POLL_SECONDS)
             except Exception:
                 log.exception("lane-poll-failed")
             if not self._draining:
@@ -243,11 +245,11 @@ class DeliveryWorker:
         finally:
             self._napping = False
 
-    async def _until_due(self) -> float:
+    async def _until_due(self, soonest: float) -> float:
         due = await self._queue.next_due()
         if due is None:
             return POLL_SECONDS
-        return min(max((due - self._clock.now()) / SECOND, SOONEST_POLL_SECONDS), POLL_SECONDS)
+        return min(max((due - self._clock.now()) / SECOND, soonest), POLL_SECONDS)
 
     def _forget_unused(self) -> None:
         """Destinations are as many as the domains of the world; only the live ones are kept."""
