@@ -57,7 +57,8 @@ class Database:
         else:
             from sesrelay.store.postgres import connect
 
-            self.connect = self.connect_reading = lambda: connect(options.database)
+            self.connect = lambda: connect(options.database)
+            self.connect_reading = lambda: connect(options.database, writes=False)
 
     def close(self) -> None:
         """After the last connection."""

@@ -13,7 +13,9 @@ from sesrelay.store.hot import Hot, Row, Rows
 
 @lru_cache(maxsize=512)
 def _unnest(types: tuple[str, ...]) -> str:
-    return f"SELECT * FROM unnest({', '.join(f'?::{kind}[]' for kind in types)})"
+    # Octets travel as they are; as text they would be written in hexadecimal, twice as long.
+    arrays = [f"{'%b' if kind == 'bytea' else '?'}::{kind}[]" for kind in types]
+    return f"SELECT * FROM unnest({', '.join(arrays)})"
 
 
 @lru_cache(maxsize=2048)

@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import delete, insert, select, update
 
 from sesrelay.model.clock import DAY, SECOND, Micros
+from sesrelay.store.errors import StoreError
 from sesrelay.store.schema import incarnations, leases, recipients
 from sesrelay.store.transaction import Transaction
 
@@ -22,7 +23,9 @@ BURIED_AFTER: Final[Micros] = 7 * DAY
 
 
 def enter(tx: Transaction, name: str, node: str) -> int:
-    """Makes a new incarnation known; its number."""
+    """Makes a new incarnation known; its number. StoreError when there was one of that name."""
+    if tx.execute(select(incarnations.c.number).where(incarnations.c.name == name)):
+        raise StoreError(f"another process goes, or went, by the name {name}")
     row = {"name": name, "node": node, "started_at": tx.now, "alive_until": tx.now + ALIVE, "dead": 0}
     return int(tx.execute(insert(incarnations).values(row).returning(incarnations.c.number))[0][0])
 

@@ -20,9 +20,11 @@ CONNECT_SECONDS: Final = 5
 SILENCE_MILLISECONDS: Final = 10_000
 """A server that acknowledges nothing for so long is taken for gone."""
 _OPTIONS: Final = (
-    "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s "
-    "-c default_transaction_isolation=read\\ committed"
+    "-c jit=off -c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s "
+    "-c idle_in_transaction_session_timeout=60s -c default_transaction_isolation=read\\ committed"
 )
+_BY_INDEX: Final = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+"""For the writer: a plan that was made while a table was small must not walk over it when it has grown."""
 _PREPARED_KEPT: Final = 400
 _FORGETFUL: Final = {"synchronous_commit": ("off",), "fsync": ("off",)}
 
@@ -33,7 +35,7 @@ class PostgresSession(Session):
     dialect: ClassVar[Dialect] = "postgresql"
     answer_can_be_lost: ClassVar[bool] = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, writes: bool = True) -> None:
         self._connection: psycopg.Connection[Any] = psycopg.connect(
             url,
             autocommit=True,
@@ -44,7 +46,7 @@ class PostgresSession(Session):
             keepalives_count=2,
             application_name="sesrelay",
             client_encoding="utf8",
-            options=_OPTIONS,
+            options=_OPTIONS + (_BY_INDEX if writes else ""),
         )
         self._connection.prepared_max = _PREPARED_KEPT
         self._assert_durable()
@@ -111,10 +113,10 @@ class PostgresSession(Session):
             self._connection.close()
 
 
-def connect(url: str) -> PostgresSession:
+def connect(url: str, *, writes: bool = True) -> PostgresSession:
     """A new connection. DatabaseAway, NotDurable."""
     try:
-        return PostgresSession(url)
+        return PostgresSession(url, writes=writes)
     except psycopg.Error as error:
         raise DatabaseAway(f"PostgreSQL cannot be reached: {_one_line(error)}") from error
 
@@ -134,6 +136,7 @@ def _core(connection: psycopg.Connection[Any]) -> Connection:
         creator=lambda: connection,
         poolclass=StaticPool,
         pool_reset_on_return=None,
+        hide_parameters=True,  # they may be secrets, and errors are logged
         use_native_hstore=False,
     )
     return engine.connect()

@@ -204,5 +204,6 @@ def _core(connection: sqlite.Connection) -> Connection:
         creator=lambda: connection,
         poolclass=StaticPool,
         pool_reset_on_return=None,
+        hide_parameters=True,  # they may be secrets, and errors are logged
     )
     return engine.connect()

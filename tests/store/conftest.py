@@ -16,6 +16,7 @@ import pytest
 
 from sesrelay.store import Store, StoreOptions, migrate
 from sesrelay.store.database import Database
+from sesrelay.store.schema import metadata
 from sesrelay.store.session import Session
 from tests.clock import FakeClock
 
@@ -27,6 +28,7 @@ class Postgres:
 
     def __init__(self, server: Any) -> None:
         self._server = server
+        self._common = ""
 
     def make(self) -> str:
         """An empty database; its URL."""
@@ -36,6 +38,18 @@ class Postgres:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return str(self._server.get_uri(name))
+
+    def emptied(self) -> str:
+        """The database that most tests share, one after the other, without any rows; its URL."""
+        import psycopg
+
+        self._common = self._common or self.make()
+        with psycopg.connect(self._common) as connection:
+            made = {name for (name,) in connection.execute("SELECT tablename FROM pg_tables")}
+            for table in metadata.tables:
+                if table in made:
+                    connection.execute(f"DELETE FROM {table}")
+        return self._common
 
     def stop(self) -> None:
         """Pulls the plug: no client hears a good-bye."""
@@ -76,13 +90,19 @@ def postgres_power(postgres_server: Postgres) -> Iterator[tuple[Callable[[], Non
     postgres_server.start()
 
 
+@pytest.fixture
+def fresh_database() -> bool:
+    """Overridden by tests that make or change more than rows."""
+    return False
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
+def database_url(request: pytest.FixtureRequest, fresh_database: bool) -> str:
     """An empty database, as ``StoreOptions.database`` names it."""
     if request.param == "sqlite":
         return "sqlite"
     server: Postgres = request.getfixturevalue("postgres_server")
-    return server.make()
+    return server.make() if fresh_database else server.emptied()
 
 
 @pytest.fixture

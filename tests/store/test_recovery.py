@@ -15,7 +15,6 @@ from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import Store, postgres
 from sesrelay.store.errors import DatabaseAway, NotDurable
 from sesrelay.store.schema import history, messages, recipients
-from sesrelay.store.session import Session
 from sesrelay.store.sqlite import SqliteSession
 from tests.store.samples import an_order, open_account, settled
 
@@ -188,13 +187,13 @@ async def test_a_commit_that_never_was_is_refused_and_settles_are_tried_again(
 
 @only_postgres
 async def test_a_session_that_may_forget_commits_is_not_used(database_url: str, store: Store) -> None:
-    def forget(session: Session, _: int) -> None:
-        name = session.hot.run("SELECT current_database()")[0][0]
-        session.hot.run(f"ALTER DATABASE {name} SET synchronous_commit = off")
-
-    await store._hot(forget)
-    with pytest.raises(NotDurable, match="synchronous_commit"):
-        postgres.connect(database_url)
+    name = await store._hot(lambda session, _: session.hot.run("SELECT current_database()")[0][0])
+    await store._hot(lambda session, _: session.hot.run(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    try:
+        with pytest.raises(NotDurable, match="synchronous_commit"):
+            postgres.connect(database_url)
+    finally:
+        await store._hot(lambda session, _: session.hot.run(f"ALTER DATABASE {name} RESET synchronous_commit"))
 
 
 @only_postgres

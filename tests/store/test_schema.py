@@ -21,6 +21,12 @@ from sesrelay.store.sqlite import check_version
 from tests.clock import FakeClock
 
 
+@pytest.fixture
+def fresh_database() -> bool:
+    """These tests change tables."""
+    return True
+
+
 def test_the_migrations_build_what_the_schema_says(session: Session) -> None:
     session.begin()
     connection = session.transaction(0).connection
