@@ -7,20 +7,19 @@ arrived in clear is believed behind STARTTLS. The final dot is the one irrevocab
 
 from __future__ import annotations
 
-import base64
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from sesrelay.delivery.dots import END, wire_pieces
-from sesrelay.delivery.replies import ReplyReader
+from sesrelay.delivery.opening import Opening
 from sesrelay.delivery.transaction import QUIT_SECONDS, TIME_LIMITS, Answer, Outcome, Terms, Transaction
 from sesrelay.model.reply import Reply, Scope, Stage
 
 _ABOUT_OUR_LOGIN: Final = (530, 534, 535, 538)
 
 
-class Conversation:
+class Conversation(Opening):
     """A session as a state machine.
 
     The owner calls ``receive``, ``begin``, ``next_piece``, ``tls_started``, ``broken`` and ``quit``, and after each
@@ -28,27 +27,12 @@ class Conversation:
     """
 
     __slots__ = (
-        "_accepted", "_answers", "_awaited", "_dot_sent", "_encrypted", "_extensions", "_heed", "_leaving", "_next",
-        "_pieces", "_reader", "_reset_first", "_rest", "_served", "_spoke", "_terms", "_transaction", "closed",
-        "failure", "outcome", "output", "ready", "stage", "wants_tls",
+        "_accepted", "_answers", "_awaited", "_dot_sent", "_leaving", "_next", "_pieces", "_reset_first", "_rest",
+        "_served", "_spoke", "_transaction", "outcome",
     )  # fmt: skip
 
     def __init__(self, terms: Terms, *, encrypted: bool = False) -> None:
-        self._terms = terms
-        self._encrypted = encrypted
-        self._reader = ReplyReader()
-        self._heed: Callable[[Reply], None] = self._heed_greeting
-        self._extensions: dict[str, str] = {}
-        self.stage = Stage.GREETING
-        self.output: list[bytes] = []
-        self.ready = False
-        """The session is open and idle: a transaction may begin."""
-        self.wants_tls = False
-        """The owner is to wrap the connection and then call ``tls_started``."""
-        self.closed = False
-        """No word follows; the owner closes the connection once the output is written."""
-        self.failure: Answer | None = None
-        """Why the session never became ready."""
+        super().__init__(terms, encrypted=encrypted)
         self.outcome: Outcome | None = None
         """Of the transaction that just ended; the owner takes it away."""
         self._served = 0
@@ -102,127 +86,6 @@ class Conversation:
         """We stop before the final dot, for a reason of our own."""
         if self._transaction is not None:
             self._finish(Scope.OURSELVES, None, why, not_tried=True)
-        self._close()
-
-    def _close(self) -> None:
-        self.closed = True
-        self.ready = False
-        self._heed = self._ignore
-
-    def _ignore(self, _reply: Reply) -> None:
-        """Nothing that is said now counts."""
-
-    # Opening the session
-
-    def _heed_greeting(self, reply: Reply) -> None:
-        if reply.code // 100 != 2:
-            self._refuse(reply)
-            return
-        self._hello()
-
-    def _hello(self) -> None:
-        self.stage = Stage.EHLO
-        self._heed = self._heed_ehlo
-        self._say(f"EHLO {self._terms.our_name}")
-
-    def _heed_ehlo(self, reply: Reply) -> None:
-        if reply.code // 100 == 2:
-            lines = (line.partition(" ") for line in reply.lines[1:])
-            self._extensions = {keyword.upper(): rest.upper() for keyword, _, rest in lines}
-            self._after_hello()
-        elif reply.permanent and not self._needs_ehlo:
-            self._heed = self._heed_helo
-            self._say(f"HELO {self._terms.our_name}")
-        else:
-            self._refuse(reply)
-
-    @property
-    def _needs_ehlo(self) -> bool:
-        """HELO offers neither STARTTLS nor AUTH."""
-        return bool(self._terms.user) or (self._terms.tls == "require" and not self._encrypted)
-
-    def _heed_helo(self, reply: Reply) -> None:
-        if reply.code // 100 == 2:
-            self._extensions = {}
-            self._become_ready()
-        else:
-            self._refuse(reply)
-
-    def _after_hello(self) -> None:
-        terms = self._terms
-        if not self._encrypted and terms.tls != "never":
-            if "STARTTLS" in self._extensions:
-                self.stage = Stage.STARTTLS
-                self._heed = self._heed_starttls
-                self._say("STARTTLS")
-                return
-            if terms.tls == "require" or terms.user:
-                self.stage = Stage.STARTTLS
-                need = "TLS is required" if terms.tls == "require" else "a password is not sent in clear"
-                self._fail(f"the server offers no STARTTLS, and {need}")
-                return
-        if terms.user:
-            self._authenticate()
-        else:
-            self._become_ready()
-
-    def _heed_starttls(self, reply: Reply) -> None:
-        if reply.code == 220:
-            # RFC 3207 §6: what comes in clear behind this was perhaps put there by somebody else.
-            self.wants_tls = True
-            self._heed = self._ignore
-        else:
-            self._refuse(reply)
-
-    def tls_started(self) -> None:
-        """The connection is encrypted: all that was said before is forgotten (RFC 3207 §4.2)."""
-        self.wants_tls = False
-        self._encrypted = True
-        self._reader = ReplyReader()
-        self._hello()
-
-    def _authenticate(self) -> None:
-        self.stage = Stage.AUTH
-        self._heed = self._heed_auth
-        # "AUTH=LOGIN" is how servers of the nineties wrote it.
-        offered = f"{self._extensions.get('AUTH', '')} {self._extensions.get('AUTH=LOGIN', '')}".split()
-        if "AUTH=LOGIN" in self._extensions:
-            offered.append("LOGIN")
-        if "PLAIN" in offered:
-            secret = f"\0{self._terms.user}\0{self._terms.password}".encode()
-            self._say(f"AUTH PLAIN {_base64(secret)}")
-        elif "LOGIN" in offered:
-            self._rest.extend((self._terms.user.encode(), self._terms.password.encode()))
-            self._say("AUTH LOGIN")
-        else:
-            self._fail("the server offers neither AUTH PLAIN nor AUTH LOGIN")
-
-    def _heed_auth(self, reply: Reply) -> None:
-        if reply.code == 334 and self._rest:
-            self._say(_base64(self._rest.popleft()))
-        elif reply.code // 100 == 2:
-            self._rest.clear()
-            self._become_ready()
-        else:
-            self._rest.clear()
-            self._refuse(reply)
-
-    def _become_ready(self) -> None:
-        self.ready = True
-        self._heed = self._heed_unasked
-
-    def _refuse(self, reply: Reply) -> None:
-        """The server does not want this session."""
-        self.failure = Answer(self.stage, Scope.HOST, reply)
-        self._leave()
-
-    def _fail(self, trouble: str) -> None:
-        """We do not want this session."""
-        self.failure = Answer(self.stage, Scope.HOST, None, trouble)
-        self._leave()
-
-    def _leave(self) -> None:
-        self._say("QUIT")
         self._close()
 
     # A transaction
@@ -420,10 +283,3 @@ class Conversation:
 
     def _heed_farewell(self, _reply: Reply) -> None:
         self._close()
-
-    def _say(self, command: str) -> None:
-        self.output.append(command.encode("utf-8", "replace") + b"\r\n")
-
-
-def _base64(secret: bytes) -> str:
-    return base64.b64encode(secret).decode("ascii")
