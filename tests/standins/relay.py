@@ -67,13 +67,15 @@ class RelayStandIn:
         database: str = "sqlite",
         workers: int = 2,
         settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """``settings``: top-level keys of the configuration, over those that are set here."""
+        """``settings``: top-level keys over those that are set here; ``environment``: of ``serve``, over ours."""
         self.folder = folder
         self.starttls_port = free_port()
         self.tls_port = free_port()
         self.log = folder / "serve.log"
         self._arguments = [sys.executable, "-m", "sesrelay"]
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         data = folder / "data"
         made = self.command("init", "--data", str(data), "--service-domain", SERVICE_DOMAIN, "--database", database)
@@ -82,9 +84,13 @@ class RelayStandIn:
         self.password: str = made["credentials"]["smtp_password"]
         self._configure(Path(made["config"]), next_hop, workers, settings or {})
         self._arguments += ["--config", made["config"]]
-        self.command("account", "production", "on")
-        self.command("limits", "set", "--quota", "-1", "--rate", "1000000")
-        self.command("identity", "add", DOMAIN, "--verified")
+        self.commands(
+            [
+                ["account", "production", "on"],
+                ["limits", "set", "--quota", "-1", "--rate", "1000000"],
+                ["identity", "add", DOMAIN, "--verified"],
+            ]
+        )
 
     def _configure(self, path: Path, next_hop: int, workers: int, settings: Mapping[str, Any]) -> None:
         """What ``init`` wrote, with ports of our own, and one next hop for all mail."""
@@ -128,7 +134,7 @@ class RelayStandIn:
         """``sesrelay …``, however it ends."""
         return subprocess.run([*self._arguments, *arguments], capture_output=True, text=True, check=False)
 
-    def start(self, environment: Mapping[str, str] | None = None) -> Self:
+    def start(self) -> Self:
         """``sesrelay serve``; returns when it says that it is ready."""
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
@@ -137,7 +143,7 @@ class RelayStandIn:
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env=self._environment,
             )
         deadline = time.monotonic() + READY_SECONDS
         while b"ready" not in self._log_since(begin).splitlines():

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -71,10 +72,12 @@ class Promises:
 class Senders:
     """``with Senders(relay, 8) as senders:`` eight of them send until the block ends."""
 
-    def __init__(self, relay: RelayStandIn, number: int, seed: int = 0, *, pause_seconds: float = 0.0) -> None:
+    def __init__(
+        self, relay: RelayStandIn, number: int, seed: int = 0, *, sizes: Sequence[tuple[int, int]] = SIZES
+    ) -> None:
         self.promises = Promises()
         self._relay = relay
-        self._pause_seconds = pause_seconds
+        self._sizes = sizes
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads = [
@@ -105,14 +108,14 @@ class Senders:
         while not self._stop.is_set():
             try:
                 with connect(self._relay) as client:
-                    while not self._stop.wait(self._pause_seconds):
+                    while not self._stop.is_set():
                         self._send(client, chance)
             except (OSError, smtplib.SMTPException):
                 self._stop.wait(PAUSE_SECONDS)
 
     def _send(self, client: smtplib.SMTP, chance: random.Random) -> None:
         mark = uuid.uuid4().hex
-        (size,) = chance.choices([size for _, size in SIZES], [share for share, _ in SIZES])
+        (size,) = chance.choices([size for _, size in self._sizes], [share for share, _ in self._sizes])
         recipients = tuple(f"{mark}-{each}@next-hop.example" for each in range(chance.choice([1, 1, 1, 3])))
         header = f"From: app@{DOMAIN}\r\nSubject: crash\r\nX-Mark: {mark} {size}\r\n\r\n".encode()
         client.mail(f"app@{DOMAIN}")
