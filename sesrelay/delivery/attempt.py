@@ -88,8 +88,10 @@ def looping(claim: Claim, now: Micros) -> AttemptResult:
     )
 
 
-def fault_of_ours(claim: Claim, now: Micros) -> AttemptResult:
+def fault_of_ours(claim: Claim, now: Micros, *, in_doubt: bool = False) -> AttemptResult:
     """Something in here broke: temporary, and nobody's fault but ours."""
+    stage = Stage.END_OF_DATA if in_doubt else Stage.ROUTE
+    trouble = "a fault of our own"
     return AttemptResult(
-        claim, Stage.ROUTE, Scope.OURSELVES, None, "a fault of our own", started_at=now, finished_at=now
+        claim, stage, Scope.OURSELVES, None, trouble, in_doubt=in_doubt, started_at=now, finished_at=now
     )

@@ -230,10 +230,10 @@ class Dispatcher:
             destination.push(job, first=True)
             self.serve(destination)
 
-    def _give_up(self, job: Job) -> None:
-        """Trouble that we do not understand is temporary."""
+    def _give_up(self, job: Job, *, in_doubt: bool = False) -> None:
+        """Trouble that we do not understand is temporary; ``in_doubt``: the final dot may be out."""
         now = self._clock.now()
-        self._notes.add([fault_of_ours(claim, now) for claim in job.claims])
+        self._notes.add([fault_of_ours(claim, now, in_doubt=in_doubt) for claim in job.claims])
 
     def transaction_ended(self, connection: Connection, outcome: Outcome) -> None:
         """A transaction has its outcome; the next one begins."""
@@ -243,7 +243,8 @@ class Dispatcher:
             self._conclude(connection, running, outcome)
         except Exception:
             log.exception("delivery-fault", message_id=str(running.job.claims[0].message_id))
-            self._give_up(running.job)
+            ended = (answer.stage is Stage.END_OF_DATA for answer in outcome.answers.values())
+            self._give_up(running.job, in_doubt=any(ended))
         self._make_idle(connection, destination)
 
     def _conclude(self, connection: Connection, running: Running, outcome: Outcome) -> None:
@@ -311,7 +312,7 @@ class Dispatcher:
         running = self._running.pop(connection, None)
         if running is not None:
             log.error("delivery-connection-gone-while-busy", message_id=str(running.job.claims[0].message_id))
-            self._give_up(running.job)
+            self._give_up(running.job, in_doubt=True)
         self.serve(destination)
 
 

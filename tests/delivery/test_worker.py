@@ -500,7 +500,7 @@ def test_a_fault_of_ours_is_temporary_and_loses_nothing(runner: asyncio.Runner, 
     runner.run(story())
 
 
-def test_a_fault_while_concluding_loses_nothing(
+def test_a_fault_while_concluding_loses_nothing_and_leaves_a_doubt(
     runner: asyncio.Runner, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
@@ -510,5 +510,6 @@ def test_a_fault_while_concluding_loses_nothing(
             made.take((claim(),), MESSAGE)
             (result,) = await queue.settled()
             assert result.scope is Scope.OURSELVES
+            assert result.in_doubt
 
     runner.run(story())
