@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any, Final
 
 from sqlalchemy import Select, insert, select, text, tuple_, update
@@ -55,6 +56,7 @@ _ON_SHELF: Final = {
     Shelf.HELD: text("recipients.held = 1"),
 }
 _KEY: Final = ("message_id", "number")
+_FIXABLE: Final = ("domain", "account_id", "message_id")
 _ORDER: Final = {
     Shelf.WAITING: ("domain", "account_id", "due_at", *_KEY),
     Shelf.CLAIMED: ("claimed_by", *_KEY),
@@ -73,14 +75,19 @@ def page(
 def _page(shelf: Shelf, selection: Selection, after: Cursor | None) -> Select[Any]:
     columns = recipients.c
     statement = select(recipients).where(_ON_SHELF[shelf])
-    for name in ("message_id", "account_id", "domain"):
-        value = getattr(selection, name)
-        if value is not None:
-            statement = statement.where(columns[name] == value)
-    order = [columns[name] for name in _ORDER[shelf]]
+    fixed = {name: value for name in _FIXABLE if (value := getattr(selection, name)) is not None}
+    order = _ORDER[shelf]
+    # What is fixed in front of the order is left out of it, so that a page begins where the last one ended in the
+    # index. What is fixed behind must not look fixed, or the planner would sort everything anew for each page.
+    front = list(takewhile(fixed.__contains__, order))
+    for name, value in fixed.items():
+        plain = name in front or name == "message_id"
+        statement = statement.where((columns[name] if plain else columns[name].concat("")) == value)
+    free = len(order) - len(front)
+    terms = [columns[name] for name in order[-free:]]
     if after is not None:
-        statement = statement.where(tuple_(*order) > tuple_(*after))
-    return statement.order_by(*order).limit(PAGE)
+        statement = statement.where(tuple_(*terms) > tuple_(*after[-free:]))
+    return statement.order_by(*terms).limit(PAGE)
 
 
 def _end(shelf: Shelf, rows: Sequence[Any]) -> Cursor | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial, wraps
 from pathlib import Path
@@ -112,6 +114,14 @@ def _call(verb: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any],
 
 def _turn(page: Callable[[Transaction, C | None], T], after: C, tx: Transaction) -> T:
     return page(tx, after)
+
+
+def program() -> str:
+    """How this program was called, as one would type it again."""
+    called = Path(sys.argv[0])
+    if called.name != "sesrelay" or shutil.which("sesrelay") == str(called):
+        return "sesrelay"
+    return relative(called)
 
 
 def relative(path: Path) -> str:

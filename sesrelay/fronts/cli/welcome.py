@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sesrelay.fronts.cli.session import relative
+from sesrelay.fronts.cli.session import program, relative
 from sesrelay.settings import Listener, Settings
 
 TO: Final = "success@simulator.amazonses.com"
@@ -28,7 +28,8 @@ def text(settings: Settings, config: str, credentials: dict[str, Any]) -> str:
     endpoint = f"email-smtp.{settings.regions[0]}.{settings.service_domain}"
     ca = relative(settings.tls.certificate.with_name("ca.pem"))
     first = _First(f"first@{settings.service_domain}", credentials["smtp_user_name"], credentials["smtp_password"])
-    parts = [_places(settings), _secrets(credentials, config)]
+    command = f"{program()} --config {config}"
+    parts = [_places(settings, command), _secrets(credentials, command)]
     if tls:
         parts.append(_by_openssl(tls, endpoint, ca, first))
     if starttls:
@@ -37,9 +38,9 @@ def text(settings: Settings, config: str, credentials: dict[str, Any]) -> str:
             _by_postfix(starttls, endpoint, str(settings.tls.certificate.with_name("ca.pem")), first),
         ]
     parts.append(
-        f"Afterwards:  sesrelay --config {config} message list\n"
+        f"Afterwards:  {command} message list\n"
         f"Mail to the world: the route in {config} keeps everything here (capture) until you say `via: mx` or name a\n"
-        "smart host; and `sesrelay account production on` takes the account out of the sandbox."
+        "smart host; and `account production on` takes the account out of the sandbox."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -48,18 +49,17 @@ def _listener(settings: Settings, mode: str) -> Listener | None:
     return next((listener for listener in settings.listeners if listener.mode == mode), None)
 
 
-def _places(settings: Settings) -> str:
+def _places(settings: Settings, command: str) -> str:
     modes = {"starttls": "SMTP, STARTTLS", "tls": "SMTP, TLS from the first octet"}
     lines = [f"  {each.address}:{each.port}  {modes[each.mode]}" for each in settings.listeners]
     lines.append(f"  {settings.http.address}:{settings.http.port}  HTTPS")
     lines.append(f"  {settings.metrics.address}:{settings.metrics.port}  metrics and health, plain HTTP")
-    return "The relay listens on\n" + "\n".join(lines)
+    return f"The relay listens here as long as `{command} serve` runs:\n" + "\n".join(lines)
 
 
-def _secrets(credentials: dict[str, Any], config: str) -> str:
+def _secrets(credentials: dict[str, Any], command: str) -> str:
     return (
-        "SMTP credentials (shown this once; more: "
-        f"sesrelay --config {config} credentials create)\n"
+        f"SMTP credentials, shown this once (more: `{command} credentials create`):\n"
         f"  user name  {credentials['smtp_user_name']}\n"
         f"  password   {credentials['smtp_password']}"
     )

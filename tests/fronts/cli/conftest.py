@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from sesrelay.fronts.cli.main import run
-from tests.store.conftest import database_url, postgres_server
+from tests.store.conftest import Postgres, postgres_server
 
-__all__ = ["database_url", "postgres_server"]
+__all__ = ["postgres_server"]
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,16 @@ def made(cli: Cli) -> Cli:
     return cli
 
 
-@pytest.fixture
-def both(cli: Cli, database_url: str) -> Cli:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def both(cli: Cli, request: pytest.FixtureRequest) -> Cli:
     """As ``made``, on each database."""
+    url = "sqlite"
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres_server")
+        url = server.emptied()
     made = cli.bare(
         *("init", "--data", str(cli.folder), "--service-domain", "relay.test", "--account-id", "111122223333"),
-        *("--database", database_url, "--json"),
+        *("--database", url, "--json"),
     )
     assert made.status == 0, made.err
     return cli
