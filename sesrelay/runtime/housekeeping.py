@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
 import structlog
 
 from sesrelay.model.clock import Clock
 from sesrelay.store import Store, Transaction, leases, retention
+from sesrelay.store.retention import Keep, Step
+from sesrelay.store.sweep import Fate, fate
 
 log = structlog.get_logger()
+
+BREATH_SECONDS: Final = 0.01
 
 
 class QueueGauge(Protocol):
@@ -23,20 +28,40 @@ class QueueGauge(Protocol):
 class House:
     """What chores work with."""
 
-    def __init__(self, store: Store, clock: Clock, gauge: QueueGauge) -> None:
+    def __init__(self, store: Store, clock: Clock, gauge: QueueGauge, keep: Keep) -> None:
         self.store = store
         self.clock = clock
         self.gauge = gauge
+        self.keep = keep
 
     async def in_steps(self, step: Callable[[Transaction], int]) -> int:
-        """Repeats a step of retention until there is nothing left, letting mail through between two steps."""
-        removed = 0
+        """Repeats a step of retention until it finds less than it could do; how many rows in all."""
+        total = 0
         while True:
             number = await self.store.write(step)
-            removed += number
+            total += number
             if number < retention.ROWS_AT_ONCE:
-                return removed
-            await self.clock.sleep(0.01)
+                return total
+            await self.breathe()
+
+    async def page_by_page(self, step: Callable[[Transaction, Keep, bytes], Step]) -> int:
+        """Goes through a table by key; how many messages were let go."""
+        total, after = 0, b""
+        while True:
+            done = await self.store.write(partial(_page, step, self.keep, after))
+            total += done.removed
+            if done.after is None:
+                return total
+            after = done.after
+            await self.breathe()
+
+    async def breathe(self) -> None:
+        """Mail goes first: a step takes about as long as the pause behind it."""
+        await self.clock.sleep(BREATH_SECONDS)
+
+
+def _page(step: Callable[[Transaction, Keep, bytes], Step], keep: Keep, after: bytes, tx: Transaction) -> Step:
+    return step(tx, keep, after)
 
 
 async def free_the_dead(house: House) -> None:
@@ -59,7 +84,29 @@ async def count_queue(house: House) -> None:
 
 
 async def prune(house: House) -> None:
-    """Rows whose time is over."""
+    """Rows that limits, idempotency and leases need no longer."""
     await house.in_steps(retention.prune_minutes)
     await house.in_steps(retention.prune_invocations)
     await house.store.write(leases.bury)
+
+
+async def retain(house: House) -> None:
+    """Bodies and stories whose time is over."""
+    bodies = await house.page_by_page(retention.forget_bodies)
+    segments = await _remove_segments(house)
+    stories = await house.page_by_page(retention.forget_messages)
+    if bodies or segments or stories:
+        log.info("what was kept long enough was let go", bodies=bodies, segments=segments, messages=stories)
+
+
+async def _remove_segments(house: House) -> int:
+    """Files of which nothing is needed; one that is still being written stays until it is full."""
+    removed, segment = 0, ""
+    while found := await house.store.read(partial(retention.next_segment, after=segment)):
+        segment = found
+        use = await house.store.read(partial(retention.segment_use, segment=segment, keep=house.keep))
+        if fate(use, house.clock.now(), house.keep.bodies) is Fate.REMOVE:
+            await house.in_steps(partial(retention.leave_segment, segment=segment))
+            removed += len(await house.store.remove_bodies([segment]))
+        await house.breathe()
+    return removed

@@ -19,7 +19,7 @@ import structlog
 
 from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.server import front_door
-from sesrelay.model.clock import Clock
+from sesrelay.model.clock import DAY, Clock
 from sesrelay.runtime import logs
 from sesrelay.runtime.caps import NodeCaps
 from sesrelay.runtime.channel import Channel, Message
@@ -29,8 +29,9 @@ from sesrelay.runtime.https import HttpsPort, application
 from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.runtime.metrics import WorkerMetrics
 from sesrelay.runtime.roles import Roles
-from sesrelay.settings import Settings
+from sesrelay.settings import Retention, Settings
 from sesrelay.store.errors import StoreError
+from sesrelay.store.retention import Keep
 from sesrelay.wiring import Parts, Place, build
 
 DRAINED: Final = 0
@@ -143,7 +144,7 @@ class Worker:
         self._run(self._beat(parts))
         self._run(self._count(caps))
         self._run(self._watch_certificate(parts))
-        house = House(parts.store, self._clock, self._metrics)
+        house = House(parts.store, self._clock, self._metrics, _keep(settings.retention))
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
 
@@ -222,6 +223,11 @@ class Worker:
                 await parts.delivery.drain()
         except TimeoutError:
             log.warning("deliveries were still under way; their claims are freed by others")
+
+
+def _keep(retention: Retention) -> Keep:
+    days = (retention.bodies_days, retention.captured_days, retention.history_days)
+    return Keep(*(round(number * DAY) for number in days))
 
 
 def _one_line(fault: BaseException) -> str:

@@ -1,25 +1,53 @@
-"""What is let go when its time is over: in steps of at most ``ROWS_AT_ONCE`` rows, each a transaction of its own.
+"""What is let go when its time is over: in steps of few rows, each step a transaction of its own.
 
-Every function removes one step and says how many rows that were; the caller comes again while it is a full step.
+A step says how far it came, so that mail gets through between two of them. The books stay right: final states
+are counted when they happen, and what is queued is never let go.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, case, delete, exists, func, or_, select, tuple_, update
 
-from sesrelay.model.clock import DAY, HOUR, MINUTE
-from sesrelay.store.schema import idempotency, lanes, recipients, sent_minutes
+from sesrelay.model.clock import DAY, HOUR, MINUTE, Micros
+from sesrelay.model.message import RecipientState
+from sesrelay.store.schema import STATE_CODES, bodies, history, idempotency, messages, recipients, sent_minutes
+from sesrelay.store.sweep import SegmentUse
 from sesrelay.store.transaction import Transaction
 
 ROWS_AT_ONCE: Final = 500
-INVOCATIONS: Final = HOUR
+MESSAGES_AT_ONCE: Final = 50
+"""Each with up to 50 recipients and their stories."""
+INVOCATIONS: Final[Micros] = HOUR
 """A client may repeat a sending under its invocation id for so long (BEY-5)."""
+
+_QUEUED: Final = STATE_CODES[RecipientState.QUEUED]
+_CAPTURED: Final = STATE_CODES[RecipientState.CAPTURED]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long what is kept after a message is finished, counted from its acceptance."""
+
+    bodies: Micros
+    captured: Micros
+    """Bodies of captured mail."""
+    history: Micros
+    """The message with its recipients and their stories."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step did, and the key after which the next one goes on (None: it was the last)."""
+
+    removed: int
+    after: bytes | None
 
 
 def prune_minutes(tx: Transaction) -> int:
-    """Minutes that are out of every 24 hours that could still be asked for (LIM-2)."""
+    """Minutes that are out of every 24 hours that could still be asked for (LIM-2); how many, a full step at most."""
     row = sent_minutes.c
     before = (tx.now - DAY) // MINUTE - 1
     old = select(row.account_id, row.region, row.minute).where(row.minute < before).limit(ROWS_AT_ONCE)
@@ -30,7 +58,7 @@ def prune_minutes(tx: Transaction) -> int:
 
 
 def prune_invocations(tx: Transaction) -> int:
-    """Invocation ids that nobody may repeat any more."""
+    """Invocation ids that nobody may repeat any more; how many, a full step at most."""
     row = idempotency.c
     old = select(row.access_key_id, row.invocation_id).where(row.created_at < tx.now - INVOCATIONS).limit(ROWS_AT_ONCE)
     keys = [tuple(found) for found in tx.execute(old)]
@@ -39,16 +67,85 @@ def prune_invocations(tx: Transaction) -> int:
     return len(keys)
 
 
-def count_queue(tx: Transaction) -> dict[str, int]:
-    """Queued recipients by what they wait for; only their own partial indexes are read."""
+def forget_messages(tx: Transaction, keep: Keep, after: bytes) -> Step:
+    """Whole messages that are finished and whose story is over."""
+    row = messages.c
+    found = tx.execute(
+        select(row.message_id, row.accepted_at, _any_of(_QUEUED).label("queued"))
+        .where(row.message_id > after)
+        .order_by(row.message_id)
+        .limit(MESSAGES_AT_ONCE)
+    )
+    old = [one.message_id for one in found if not one.queued and one.accepted_at < tx.now - keep.history]
+    if old:
+        for table in (history, bodies, recipients, messages):
+            tx.change(delete(table).where(table.c.message_id.in_(old)))
+    return Step(len(old), bytes(found[-1].message_id) if len(found) == MESSAGES_AT_ONCE else None)
+
+
+def forget_bodies(tx: Transaction, keep: Keep, after: bytes) -> Step:
+    """Bodies in the database that nobody needs any more."""
+    row = messages.c
+    held = select(bodies.c.message_id).where(bodies.c.message_id > after, bodies.c.chunk == 0)
+    page = held.order_by(bodies.c.message_id).limit(MESSAGES_AT_ONCE).subquery()
+    found = tx.execute(
+        select(row.message_id, _needed(tx.now, keep).label("needed"))
+        .join(page, page.c.message_id == row.message_id)
+        .order_by(row.message_id)
+    )
+    old = [one.message_id for one in found if not one.needed]
+    if old:
+        tx.change(delete(bodies).where(bodies.c.message_id.in_(old)))
+    return Step(len(old), bytes(found[-1].message_id) if len(found) == MESSAGES_AT_ONCE else None)
+
+
+def next_segment(tx: Transaction, after: str) -> str | None:
+    """The segment with rows that comes behind this one by name."""
+    row = messages.c
+    found: str | None = tx.execute(select(func.min(row.segment)).where(row.segment > after, row.segment != ""))[0][0]
+    return found
+
+
+def segment_use(tx: Transaction, segment: str, keep: Keep) -> SegmentUse:
+    """What of a segment is still needed; a segment with young mail is not looked at closely."""
+    row = messages.c
+    here = row.segment == segment
+    newest = int(tx.execute(select(func.coalesce(func.max(row.accepted_at), 0)).where(here))[0][0])
+    if newest >= tx.now - keep.bodies:
+        return SegmentUse(segment, 1, 1, newest)
+    needed = func.coalesce(func.sum(case((_needed(tx.now, keep), row.body_length), else_=0)), 0)
+    written = func.coalesce(func.sum(row.body_length), 0)
+    octets = tx.execute(select(written, needed).where(here))[0]
+    return SegmentUse(segment, int(octets[0]), int(octets[1]), newest)
+
+
+def leave_segment(tx: Transaction, segment: str) -> int:
+    """Some messages whose bodies go with a segment know it no longer; how many, a full step at most."""
+    row = messages.c
+    some = select(row.message_id).where(row.segment == segment).limit(ROWS_AT_ONCE)
+    return tx.change(update(messages).where(row.message_id.in_(some)).values(segment="", body_offset=0))
+
+
+def _any_of(state: int) -> ColumnElement[bool]:
+    """Whether a message has a recipient in this state."""
     row = recipients.c
+    return exists().where(row.message_id == messages.c.message_id, row.state == state)
 
-    def number(*conditions: object) -> int:
-        return int(tx.execute(select(func.count()).select_from(recipients).where(*conditions))[0][0])  # type: ignore[arg-type]
 
-    return {
-        "claimed": number(row.claimed_by.is_not(None)),
-        "held": number(row.held == 1),
-        "waiting": number(row.state == 0, row.claimed_by.is_(None), row.held == 0),
-        "lanes": int(tx.execute(select(func.count()).select_from(lanes))[0][0]),
+def _needed(now: Micros, keep: Keep) -> ColumnElement[bool]:
+    """Whether a message's body may still be asked for."""
+    accepted_at = messages.c.accepted_at
+    shown = and_(accepted_at >= now - keep.captured, _any_of(_CAPTURED))
+    return or_(accepted_at >= now - keep.bodies, _any_of(_QUEUED), shown)
+
+
+def count_queue(tx: Transaction) -> dict[str, int]:
+    """Queued recipients by what they wait for; each count reads a partial index of its own."""
+    row = recipients.c
+    number = select(func.count()).select_from(recipients)
+    counts = {
+        "claimed": number.where(row.claimed_by.is_not(None)),
+        "held": number.where(row.held == 1),
+        "waiting": number.where(row.state == _QUEUED, row.claimed_by.is_(None), row.held == 0),
     }
+    return {state: int(tx.execute(count)[0][0]) for state, count in counts.items()}

@@ -263,6 +263,10 @@ class Store:
 
         return await asyncio.to_thread(self._bodies.sweep, still_needed)
 
+    async def remove_bodies(self, segments: Sequence[str]) -> list[str]:
+        """Removes files whose rows know them no longer, but for one that is being written; what went. OSError."""
+        return await asyncio.to_thread(self._bodies.remove, segments)
+
 
 def _check(session: Session, options: StoreOptions, now: Micros) -> None:
     try:

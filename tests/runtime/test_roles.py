@@ -1,0 +1,154 @@
+"""Chores: done once over all workers, and again at their time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+from sqlalchemy import func, select
+
+from sesrelay.model.clock import DAY
+from sesrelay.model.message import RecipientState
+from sesrelay.runtime import housekeeping, roles
+from sesrelay.runtime.housekeeping import House
+from sesrelay.runtime.roles import CHORES, Chore, Roles
+from sesrelay.store import Store
+from sesrelay.store.retention import Keep
+from sesrelay.store.schema import bodies, messages
+from tests.clock import FakeClock
+from tests.store.conftest import another, database_url, fresh_database, migrated, options, postgres_server, store
+from tests.store.samples import an_order, open_account, settled
+
+__all__ = ["another", "database_url", "fresh_database", "migrated", "options", "postgres_server", "store"]
+
+KEEP = Keep(3 * DAY, 14 * DAY, 30 * DAY)
+
+
+class Gauge:
+    def __init__(self) -> None:
+        self.shown: Mapping[str, int] = {}
+
+    def queue(self, states: Mapping[str, int]) -> None:
+        self.shown = states
+
+
+def a_house(store: Store, clock: FakeClock) -> House:
+    return House(store, clock, Gauge(), KEEP)
+
+
+class Log:
+    """A chore that notes who did it."""
+
+    def __init__(self) -> None:
+        self.done: Counter[House] = Counter()
+
+    async def work(self, house: House) -> None:
+        self.done[house] += 1
+
+
+async def turns(clock: FakeClock, seconds: float) -> None:
+    """Lets time go on while threads answer."""
+    for _ in range(10):
+        await clock.advance(seconds / 10)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("chore", CHORES, ids=lambda chore: chore.name)
+async def test_every_chore_can_be_done_by_two_at_once(store: Store, another, clock: FakeClock, chore: Chore) -> None:
+    second = await another("second")
+    await asyncio.gather(
+        Roles(a_house(store, clock), "one", first_of_node=True).do(chore),
+        Roles(a_house(second, clock), "two", first_of_node=True).do(chore),
+    )
+    assert await store.verify() == []
+
+
+async def test_a_chore_of_the_cluster_is_done_once_in_its_time(store: Store, another, clock: FakeClock) -> None:
+    log = Log()
+    chore = Chore("count", "cluster", 600, log.work)
+    one = Roles(a_house(store, clock), "one", first_of_node=True)
+    two = Roles(a_house(await another("second"), clock), "two", first_of_node=True)
+    assert sorted(await asyncio.gather(one.do(chore), two.do(chore))) == [False, True]
+    assert log.done.total() == 1
+    clock.move(600)
+    assert [await one.do(chore), await two.do(chore)].count(True) == 1
+    assert log.done.total() == 2
+
+
+async def test_a_dead_holders_chore_is_another_ones_in_time(store: Store, another, clock: FakeClock) -> None:
+    log = Log()
+    chore = Chore("count", "cluster", 600, log.work)
+    await Roles(a_house(store, clock), "dies", first_of_node=True).do(chore)
+    heir = Roles(a_house(await another("second"), clock), "heir", first_of_node=True)
+    assert not await heir.do(chore)
+    clock.move(600)
+    assert await heir.do(chore)
+
+
+async def test_a_chore_that_fails_is_done_again(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+
+    async def fails_once(house: House) -> None:
+        await log.work(house)
+        if log.done.total() == 1:
+            raise OSError("the disk is full")
+
+    monkeypatch.setattr(roles, "CHORES", (Chore("count", "node", 60, fails_once),))
+    running = asyncio.create_task(Roles(a_house(store, clock), "one", first_of_node=True).run())
+    await turns(clock, 130)
+    running.cancel()
+    assert log.done.total() == 3
+
+
+async def test_a_chore_of_the_node_is_its_first_workers(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    monkeypatch.setattr(roles, "CHORES", (Chore("count", "node", 60, log.work),))
+    await Roles(a_house(store, clock), "second worker", first_of_node=False).run()
+    assert not log.done
+
+
+async def test_retention_removes_bodies_segments_and_stories(store: Store, another, clock: FakeClock) -> None:
+    await store.write(open_account)
+    writer = await another("writer")
+    big = b"Subject: hi\r\n\r\n" + b"x" * 20_000 + b"\r\n"
+    for content in (b"Subject: hi\r\n\r\nsmall\r\n", big):
+        (claim,) = (await writer.accept(an_order(at=clock.now(), content=content))).claims
+        await writer.settle([settled(claim, RecipientState.DELIVERED)])
+    await writer.close()  # its segment is full, as it were
+    house = a_house(store, clock)
+    await retained(house, clock)
+    assert await stored(store, messages) == 2
+    clock.move(3 * 86400 + 1)
+    await retained(house, clock)
+    assert await stored(store, bodies) == 0
+    assert await stored(store, messages) == 2
+    clock.move(30 * 86400)
+    await retained(house, clock)
+    assert await stored(store, messages) == 0
+
+
+async def stored(store: Store, table) -> int:
+    return (await store.read(lambda tx: tx.execute(select(func.count()).select_from(table))))[0][0]
+
+
+async def retained(house: House, clock: FakeClock) -> None:
+    """Retention to its end, with time going on where it waits."""
+    work = asyncio.create_task(housekeeping.retain(house))
+    while not work.done():
+        await clock.advance(0.01)
+        await asyncio.sleep(0.005)
+    await work
+
+
+async def test_the_queue_is_shown_as_it_is(store: Store, clock: FakeClock) -> None:
+    await store.write(open_account)
+    await store.accept(an_order("a@example.org", "b@example.org", claimed=False))
+    house = a_house(store, clock)
+    await housekeeping.count_queue(house)
+    assert house.gauge.shown == {"claimed": 0, "held": 0, "waiting": 2}

@@ -1,0 +1,142 @@
+"""What is let go when its time is over, and what never is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from sesrelay.model.clock import DAY, HOUR, MINUTE
+from sesrelay.model.message import Claim, RecipientState
+from sesrelay.store import Store, retention
+from sesrelay.store.retention import Keep, Step
+from sesrelay.store.schema import bodies, history, idempotency, messages, recipients, sent_minutes
+from tests.clock import START, FakeClock
+from tests.store.samples import ACCOUNT, KEY, REGION, an_order, open_account, settled
+
+KEEP = Keep(bodies=3 * DAY, captured=14 * DAY, history=30 * DAY)
+BIG = b"Subject: hi\r\n\r\n" + b"x" * 20_000 + b"\r\n"
+
+
+@pytest.fixture(autouse=True)
+async def account(store: Store) -> None:
+    await store.write(open_account)
+
+
+async def accepted(store: Store, state: RecipientState | None, clock: FakeClock, content: bytes | None = None) -> Claim:
+    """A message that was accepted now, and ended like this (None: it is still queued)."""
+    more = {"content": content} if content else {}
+    (claim,) = (await store.accept(an_order(at=clock.now(), **more))).claims
+    if state is not None:
+        await store.settle([settled(claim, state)])
+    return claim
+
+
+async def count(store: Store, table) -> int:
+    return (await store.read(lambda tx: tx.execute(select(func.count()).select_from(table))))[0][0]
+
+
+async def forget(store: Store, function) -> int:
+    removed, after = 0, b""
+    while True:
+        step: Step = await store.write(lambda tx, after=after: function(tx, KEEP, after))
+        removed += step.removed
+        if step.after is None:
+            return removed
+        after = step.after
+
+
+async def test_minutes_go_when_no_day_has_them_any_more(store: Store, clock: FakeClock) -> None:
+    minute = START // MINUTE
+
+    def rows(tx) -> None:
+        keys = {"account_id": ACCOUNT, "region": REGION, "recipients": 1}
+        tx.change(insert(sent_minutes), [{**keys, "minute": minute - back} for back in (0, 1440, 1441, 1442, 3000)])
+
+    await store.write(rows)
+    assert await store.write(retention.prune_minutes) == 2
+    assert await count(store, sent_minutes) == 3
+
+
+async def test_invocations_go_after_an_hour(store: Store, clock: FakeClock) -> None:
+    def row(at: int):
+        keys = {"access_key_id": KEY, "request_hash": b"", "message_id": b""}
+        return lambda tx: tx.change(insert(idempotency).values(invocation_id=str(at), created_at=at, **keys))
+
+    await store.write(row(START - HOUR - 1))
+    await store.write(row(START - HOUR))
+    assert await store.write(retention.prune_invocations) == 1
+    assert await count(store, idempotency) == 1
+
+
+async def test_a_finished_message_goes_with_all_of_its_story(store: Store, clock: FakeClock) -> None:
+    await accepted(store, RecipientState.DELIVERED, clock)
+    clock.move(30 * 86400 + 1)
+    await accepted(store, RecipientState.DELIVERED, clock)
+    assert await forget(store, retention.forget_messages) == 1
+    assert await count(store, messages) == await count(store, recipients) == 1
+    assert await forget(store, retention.forget_bodies) == 0
+    assert await count(store, bodies) == 1
+    stories = await store.read(lambda tx: tx.execute(select(history.c.message_id).distinct()))
+    assert len(stories) <= 1
+
+
+async def test_what_is_queued_is_never_let_go(store: Store, clock: FakeClock) -> None:
+    await accepted(store, None, clock)
+    clock.move(365 * 86400)
+    assert await forget(store, retention.forget_bodies) == 0
+    assert await forget(store, retention.forget_messages) == 0
+    assert await count(store, bodies) == 1
+
+
+async def test_many_messages_go_page_by_page(store: Store, clock: FakeClock) -> None:
+    await asyncio.gather(*[accepted(store, RecipientState.DELIVERED, clock) for _ in range(120)])
+    clock.move(4 * 86400)
+    assert await forget(store, retention.forget_bodies) == 120
+    assert await count(store, bodies) == 0
+    clock.move(30 * 86400)
+    assert await forget(store, retention.forget_messages) == 120
+    assert await store.verify() == []
+
+
+async def test_captured_mail_is_shown_longer(store: Store, clock: FakeClock) -> None:
+    await accepted(store, RecipientState.CAPTURED, clock)
+    await accepted(store, RecipientState.DELIVERED, clock)
+    clock.move(4 * 86400)
+    assert await forget(store, retention.forget_bodies) == 1
+    clock.move(11 * 86400)
+    assert await forget(store, retention.forget_bodies) == 1
+
+
+async def segment_octets(store: Store) -> tuple[int, int]:
+    segment = await store.read(lambda tx: retention.next_segment(tx, ""))
+    use = await store.read(lambda tx: retention.segment_use(tx, segment, KEEP))
+    return use.written_octets, use.needed_octets
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_segment_is_needed_while_any_of_its_mail_is(store: Store, clock: FakeClock) -> None:
+    claim = await accepted(store, None, clock, BIG)
+    await accepted(store, RecipientState.DELIVERED, clock, BIG)
+    clock.move(4 * 86400)
+    assert await segment_octets(store) == (2 * len(BIG), len(BIG))
+    await store.settle([settled(claim, RecipientState.BOUNCED)])
+    assert await segment_octets(store) == (2 * len(BIG), 0)
+    segment = await store.read(lambda tx: retention.next_segment(tx, ""))
+    assert await store.write(lambda tx: retention.leave_segment(tx, segment)) == 2
+    assert await store.read(lambda tx: retention.next_segment(tx, "")) is None
+    assert await store.remove_bodies([segment]) == []  # it is still being written
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_young_segment_is_kept_without_a_closer_look(store: Store, clock: FakeClock) -> None:
+    await accepted(store, RecipientState.DELIVERED, clock, BIG)
+    assert await segment_octets(store) == (1, 1)
+
+
+async def test_the_queue_is_counted_by_what_it_waits_for(store: Store, clock: FakeClock) -> None:
+    await accepted(store, None, clock)
+    await accepted(store, RecipientState.DELIVERED, clock)
+    await store.accept(an_order("a@example.org", "b@example.org", claimed=False))
+    assert await store.read(retention.count_queue) == {"claimed": 1, "held": 0, "waiting": 2}
