@@ -97,9 +97,14 @@ class Bodies:
         """
         return self._append([self.read(location) for location in locations])
 
-    def remove(self, segments: Sequence[str]) -> list[str]:
-        """Removes files whose rows were let go or moved, but for a segment that is being written; what went."""
-        return sweep.remove(self._folder, segments)
+    def remove(
+        self, segments: Sequence[str], still_needed: Callable[[Sequence[str]], set[str]] = lambda _names: set()
+    ) -> list[str]:
+        """Removes files whose rows were let go or moved, but for a segment that is being written; what went. OSError.
+
+        ``still_needed`` as in ``sweep``: a segment may have got rows since it was found empty.
+        """
+        return sweep.remove(self._folder, segments, still_needed)
 
     def sweep(self, still_needed: Callable[[Sequence[str]], set[str]]) -> list[str]:
         """Removes what dead processes left: files without rows, and spooled messages never accepted; their names.

@@ -154,12 +154,17 @@ def bury(folder: Path) -> None:
     remove(folder, [n for n in names if n.endswith(LOCK_SUFFIX) and n.removesuffix(LOCK_SUFFIX) not in owners])
 
 
-def remove(folder: Path, names: Sequence[str]) -> list[str]:
-    """Removes those of ``names`` whose lock is to be had; what went. OSError."""
+def remove(
+    folder: Path, names: Sequence[str], still_needed: Callable[[Sequence[str]], set[str]] = lambda _names: set()
+) -> list[str]:
+    """Removes those of ``names`` whose lock is to be had and that are not ``still_needed``; what went. OSError.
+
+    Rows may have been written for a segment until its lock was had, so it is asked for each, with its lock held.
+    """
     removed: list[str] = []
     for name in names:
         with locked(folder / name) as free:
-            if free:
+            if free and name not in still_needed([name]):
                 (folder / name).unlink(missing_ok=True)
                 removed.append(name)
     return removed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -220,6 +221,28 @@ def test_the_segment_that_is_being_written_is_never_removed(bodies: Bodies, tmp_
         assert sibling.remove([location.segment]) == []
     assert bodies.remove([location.segment]) == []
     assert bodies.read(location) == b"x"
+
+
+def test_a_segment_that_got_rows_after_all_is_not_removed(tmp_path: Path) -> None:
+    with closing(Bodies(tmp_path, "one", roll_over_octets=1)) as bodies, closing(Bodies(tmp_path, "two")) as sibling:
+        first, late = (bodies.append([message(b"x")])[0] for _ in range(2))
+        bodies.append([message(b"x")])
+        gone = sibling.remove([first.segment, late.segment], lambda names: {late.segment} & set(names))
+        assert gone == [first.segment]
+        assert bodies.read(late) == b"x"
+
+
+def test_rows_are_asked_for_while_the_segment_is_locked(tmp_path: Path) -> None:
+    with closing(Bodies(tmp_path, "dead")) as dead:
+        (location,) = dead.append([message(b"x")])
+
+    def still_needed(names: Sequence[str]) -> set[str]:
+        with (tmp_path / "bodies" / location.segment).open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return set()
+
+    with closing(Bodies(tmp_path, "heir")) as heir:
+        assert heir.remove([location.segment], still_needed) == [location.segment]
 
 
 def test_an_incarnation_that_comes_back_overwrites_nothing(tmp_path: Path) -> None:
