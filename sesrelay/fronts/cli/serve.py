@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from sesrelay import configuration
+from sesrelay.configuration import BadConfiguration, Fault
 from sesrelay.fronts.cli.output import document
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
+from sesrelay.store.keyring import KeyringError
 
 
 @click.command()
@@ -23,16 +25,33 @@ def serve(session: Session) -> None:
 @pass_session
 def check_config(session: Session, *, as_json: bool) -> int:
     """Say ok, or every fault of the configuration with file, line and key (exit status 2)."""
-    faults: tuple[configuration.Fault, ...] = ()
-    try:
-        configuration.check_files(session.settings, session.path)
-    except configuration.BadConfiguration as error:
-        if not as_json:
-            raise
-        faults = error.faults
+    faults = _faults(session)
     if as_json:
         told = [{"source": f.source, "line": f.line or None, "key": f.key or None, "text": f.text} for f in faults]
         document({"ok": not faults, "faults": told})
+    elif faults:
+        raise BadConfiguration(faults)
     else:
         click.echo("ok")
     return 2 if faults else 0
+
+
+def _faults(session: Session) -> list[Fault]:
+    """Of the file; and if there are none, of the files and folders that it names."""
+    try:
+        settings = session.settings
+    except BadConfiguration as error:
+        return list(error.faults)
+    found: list[Fault] = []
+    for check in (
+        lambda: configuration.check_files(settings, session.path),
+        session.check_folder,
+        lambda: session.keyring,
+    ):
+        try:
+            check()
+        except BadConfiguration as error:
+            found += error.faults
+        except KeyringError as error:
+            found += configuration.blame(session.path, ("keyring",), str(error)).faults
+    return found

@@ -67,6 +67,16 @@ def test_check_config_looks_at_the_certificate(made: Cli, spoil: object, words: 
     assert f"{made.config}:" in result.line
 
 
+def test_check_config_looks_at_the_keyring_and_the_data_folder_too(made: Cli) -> None:
+    (made.folder / "keyring").chmod(0o644)
+    assert "keyring: keyring" in made("check-config").line
+    assert "chmod 600" in made("check-config").line
+    made.config.write_text(made.config.read_text().replace("data_dir: .", "data_dir: nowhere"))
+    (made.folder / "certs/server.pem").unlink()
+    keys = [fault["key"] for fault in json.loads(made("check-config", "--json").out)["faults"]]
+    assert keys == ["tls.certificate", "data_dir", "keyring"]
+
+
 def test_the_wrong_keyring_is_refused_and_nothing_is_touched(made: Cli) -> None:
     (made.folder / "keyring").unlink()
     assert made("account", "list").status == 2
