@@ -47,18 +47,18 @@ class Database:
         """OSError when the data folder cannot be used; SqliteTooOld."""
         self._close: Callable[[], None] = lambda: None
         if options.embedded:
-            from sesrelay.store.sqlite import SqliteSession, WriteLock, check_version
+            from sesrelay.store.sqlite import WriteLock, check_version, connect
 
             check_version()
             lock = WriteLock(options.data_dir)
-            self.connect: Callable[[], Session] = lambda: SqliteSession(options.data_dir, lock, writes=True)
-            self.connect_reading: Callable[[], Session] = lambda: SqliteSession(options.data_dir, lock, writes=False)
+            self.connect: Callable[[], Session] = lambda: connect(options.data_dir, lock)
+            self.connect_reading: Callable[[], Session] = lambda: connect(options.data_dir, lock, writes=False)
             self._close = lock.close
         else:
-            from sesrelay.store.postgres import connect
+            from sesrelay.store import postgres
 
-            self.connect = lambda: connect(options.database)
-            self.connect_reading = lambda: connect(options.database, writes=False)
+            self.connect = lambda: postgres.connect(options.database)
+            self.connect_reading = lambda: postgres.connect(options.database, writes=False)
 
     def close(self) -> None:
         """After the last connection."""

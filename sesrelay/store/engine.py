@@ -134,18 +134,24 @@ class Engine:
 
     def _collect(self, stopped: bool) -> bool:
         """Takes what has come, and waits for it where nothing has; True when that was the last."""
-        if self._away and self._settles and not self._accepts and not self._jobs:
+        if self._away and self._only_settles():
             last = self._take(AWAY_SECONDS)
         elif self._waiting() or stopped:
             last = self._take(0)
         else:
             last = self._take(None)
-        if self._settles and not self._accepts and not self._jobs and not (last or stopped):
-            # Accepts are coming in: a settle that waits for the next of them saves a sync.
-            wait = self._last_accept + SETTLE_WAIT_SECONDS - self._clock.monotonic()
-            if wait > 0:
-                last = self._take(wait)
+        # While accepts come in, a settle that waits for the next of them saves a sync.
+        busy_until = self._last_accept + SETTLE_WAIT_SECONDS
+        while self._only_settles() and not (last or stopped) and len(self._settles) < ROWS_AT_ONCE:
+            before = len(self._settles)
+            wait = busy_until - self._clock.monotonic()
+            last = wait > 0 and self._take(wait)
+            if len(self._settles) == before:
+                break
         return last
+
+    def _only_settles(self) -> bool:
+        return bool(self._settles) and not self._accepts and not self._jobs
 
     def _take(self, seconds: float | None) -> bool:
         """Empties the inbox, after waiting up to ``seconds`` (None: for ever) for a first entry."""

@@ -96,6 +96,9 @@ class PostgresSession(Session):
         if self._connection.closed or self._connection.broken:
             self.broken = True
             return DatabaseAway(f"the connection to PostgreSQL broke: {_one_line(cause)}")
+        if isinstance(cause, errors.ReadOnlySqlTransaction):
+            self.broken = True  # this server is no longer the one that writes: another connection may find the other
+            return DatabaseAway(f"PostgreSQL only reads: {_one_line(cause)}")
         if isinstance(cause, errors.DiskFull):
             return StorageFull(f"PostgreSQL has no room: {_one_line(cause)}")
         if isinstance(cause, psycopg.OperationalError) and not self.worth_repeating(error):

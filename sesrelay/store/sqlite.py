@@ -169,6 +169,14 @@ class SqliteSession(Session):
             log.warning("closing the database failed", error=str(error))
 
 
+def connect(data_dir: Path, lock: WriteLock, *, writes: bool = True) -> SqliteSession:
+    """A new connection. DatabaseAway."""
+    try:
+        return SqliteSession(data_dir, lock, writes=writes)
+    except sqlite.Error as error:
+        raise DatabaseAway(f"{data_dir / FILE_NAME} cannot be opened: {error}") from error
+
+
 _OURS: Final = {
     sqlite.SQLITE_ERROR,
     sqlite.SQLITE_CONSTRAINT,
