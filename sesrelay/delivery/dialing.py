@@ -7,11 +7,13 @@ next, and only when nobody is left does the destination have to wait.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from sesrelay.delivery.connection import Connection, Owner
 from sesrelay.delivery.conversation import Conversation
@@ -20,6 +22,9 @@ from sesrelay.delivery.transaction import TIME_LIMITS, Answer, Terms, TlsPolicy
 from sesrelay.delivery.watchdog import Watchdog
 from sesrelay.model.clock import Clock
 from sesrelay.model.reply import Scope, Stage
+
+_OUR_OWN: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""This machine's trouble; it says nothing about the host."""
 
 
 class DialError(Exception):
@@ -74,6 +79,8 @@ class Dialer:
                 try:
                     return await self._open(host, terms, owner)
                 except DialError as trouble:
+                    if trouble.answer.scope is Scope.OURSELVES:
+                        raise
                     failed = trouble
         except NoHostError as no:
             raise DialError(Answer(Stage.ROUTE, no.scope, None, no.trouble, permanent=no.permanent)) from no
@@ -99,7 +106,8 @@ class Dialer:
             self.watchdog.watch(connection)
             await connection.opened
         except OSError as fault:  # TimeoutError and SSLError are OSErrors
-            raise DialError(Answer(Stage.CONNECT, Scope.HOST, None, _words(fault)), str(host)) from fault
+            scope = Scope.OURSELVES if fault.errno in _OUR_OWN else Scope.HOST
+            raise DialError(Answer(Stage.CONNECT, scope, None, _words(fault)), str(host)) from fault
         except asyncio.CancelledError:
             connection.abort("given up")
             raise

@@ -28,6 +28,8 @@ ReadBody = Callable[[MessageId, BodyLocation], Awaitable[bytes]]
 
 log = structlog.get_logger()
 
+OWN_TROUBLE_SECONDS: Final = 5.0
+"""When we cannot even open a socket, nobody is tried for so long."""
 _NOBODY: Final[frozenset[int]] = frozenset()
 
 
@@ -70,6 +72,8 @@ class Dispatcher:
         self.draining = False
         self._destination_of: dict[Connection, Destination] = {}
         self._running: dict[Connection, Running] = {}
+        self._starved: dict[Destination, None] = {}
+        """Without any connection, because there was none left for them; the longest first."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading = 0
 
@@ -95,9 +99,28 @@ class Dispatcher:
             return
         while destination.idle and destination.waiting:
             self._make_idle(destination.idle.pop(), destination)
-        while destination.wants_connection() and self._slots.take(destination.site):
+        while destination.wants_connection():
+            if not self._slots.take(destination.site):
+                if not (destination.connections or destination.opening):
+                    self._starve(destination)
+                return
             destination.opening += 1
             self._spawn(self._open(destination))
+
+    def _starve(self, destination: Destination) -> None:
+        """All connections of this worker are elsewhere: one that is idle there makes room, or the next that ends."""
+        self._starved[destination] = None
+        for connection, other in self._destination_of.items():
+            if connection.ready and not other.waiting:
+                connection.quit()
+                return
+
+    def _free_slot(self, destination: Destination) -> None:
+        self._slots.give(destination.site)
+        if self._starved:
+            longest = next(iter(self._starved))
+            del self._starved[longest]
+            self.serve(longest)
 
     def postpone_all(self, destination: Destination, seconds: float) -> None:
         """Everybody who waits goes back to the lanes; who has become too old learns why."""
@@ -135,12 +158,12 @@ class Dispatcher:
             connection = await self._dialer.dial(destination.route, destination.domain, self)
         except DialError as failed:
             destination.opening -= 1
-            self._slots.give(destination.site)
+            self._free_slot(destination)
             self._not_opened(destination, failed, started_at)
             return
         except BaseException as fault:
             destination.opening -= 1
-            self._slots.give(destination.site)
+            self._free_slot(destination)
             if not isinstance(fault, Exception):
                 raise
             log.exception("delivery-dial-fault", site=destination.site)
@@ -157,6 +180,9 @@ class Dispatcher:
         """One job pays for having asked; the others wait with their attempt unspent."""
         now = self._clock.now()
         answer = failed.answer
+        if answer.scope is Scope.OURSELVES:
+            self.postpone_all(destination, OWN_TROUBLE_SECONDS)
+            return
         everybody = answer.permanent  # a fact about the domain, true for all of its mail
         while destination.waiting:
             job = destination.pop()
@@ -306,7 +332,7 @@ class Dispatcher:
         if destination is None:
             return  # it never became ready: who opened it knows
         destination.connections -= 1
-        self._slots.give(destination.site)
+        self._free_slot(destination)
         if connection in destination.idle:
             destination.idle.remove(connection)
         running = self._running.pop(connection, None)

@@ -7,7 +7,10 @@ shares can be lent out by need.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Protocol
+from typing import Final, Protocol
+
+WORKER_CONNECTIONS: Final = 1000
+"""Of one worker to all sites together: descriptors are not endless, and our own listeners need some."""
 
 
 class Slots(Protocol):
@@ -23,19 +26,22 @@ class Slots(Protocol):
 class WorkerShareOfSlots:
     """The node's ceiling divided by its workers; at least one. Scope: this worker."""
 
-    def __init__(self, node_ceiling: int, workers: int) -> None:
+    def __init__(self, node_ceiling: int, workers: int, in_all: int = WORKER_CONNECTIONS) -> None:
+        self._free = in_all
         self._share = max(1, node_ceiling // max(1, workers))
         self._taken: Counter[str] = Counter()
 
     def take(self, site: str) -> bool:
         """One more connection to this site?"""
-        if self._taken[site] >= self._share:
+        if not self._free or self._taken[site] >= self._share:
             return False
+        self._free -= 1
         self._taken[site] += 1
         return True
 
     def give(self, site: str) -> None:
         """A connection is closed."""
+        self._free += 1
         self._taken[site] -= 1
         if self._taken[site] <= 0:
             del self._taken[site]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from sesrelay.delivery import dispatch, worker
+from sesrelay.delivery import dialing, dispatch, worker
+from sesrelay.delivery.slots import WorkerShareOfSlots
 from sesrelay.delivery.worker import DeliveryWorker
 from sesrelay.model.clock import HOUR, SECOND
 from sesrelay.model.message import Claim, MessageId, Origin
@@ -459,6 +461,44 @@ def test_without_the_lease_nothing_is_claimed_or_sent(runner: asyncio.Runner, cl
             assert receiver.received == []
             assert queue.claims == claimed
             assert not made.admits("111122223333", "example.org", 1)
+
+    runner.run(story())
+
+
+def test_when_all_connections_are_elsewhere_an_idle_one_makes_room(runner: asyncio.Runner, clock: FakeClock) -> None:
+    async def story() -> None:
+        queue = Queue(clock)
+        async with Receiver() as one, Receiver() as two:
+            ports = {"one.test": one.port, "two.test": two.port}
+            made = put_together(clock, queue, lambda domain: smart_host(ports[domain]))
+            made._dispatcher._slots = WorkerShareOfSlots(10, 1, in_all=1)
+            made.start()
+            for number in range(6):
+                made.take((claim(f"b@{('one', 'two')[number % 2]}.test"),), MESSAGE)
+                await queue.settled(number + 1)
+            assert all(map(delivered, queue.results))
+            assert (one.connections, two.connections) == (3, 3)
+            await drained(made, clock)
+
+    runner.run(story())
+
+
+def test_a_machine_without_descriptors_holds_it_against_nobody(runner: asyncio.Runner, clock: FakeClock) -> None:
+    async def story() -> None:
+        queue = Queue(clock)
+        async with Receiver() as receiver, running(clock, queue, smart_host(receiver.port)) as made:
+
+            async def no_descriptor(*_: object) -> None:
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(dialing, "_connected", no_descriptor)
+                made.take((claim(),), MESSAGE)
+                await queue.until(lambda: len(queue.returned) == 1)
+            assert queue.results == []
+            assert made.admits("111122223333", "example.org", 1)
+            await clock.advance(6)
+            assert all(map(delivered, await queue.settled()))
 
     runner.run(story())
 
