@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -204,8 +203,3 @@ class Load:
     def hang_up(self) -> None:
         """Ends without having sent anything."""
         self._process.communicate("")
-
-
-def remove(folder: Path) -> None:
-    """Removes a server's folder, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from bench.measure import ProcessGroup, free_port, remove
+from bench.measure import ProcessGroup, free_port
 
 HOST = "mail.bench.example"
 QUEUES = tuple(
@@ -33,7 +33,7 @@ class Server(Protocol):
     password: str
     group: ProcessGroup
 
-    def start(self, *, next_hop: int | None) -> None: ...
+    def start(self, folder: Path, *, next_hop: int | None) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -76,7 +76,7 @@ class Postfix:
 
     def __init__(self, cache: Path) -> None:
         self.programs = cache / "debian"
-        self.folder = cache / "postfix"
+        self.folder = Path()
         self.certificate, self.key = make_certificate(cache / "certificate")
         self.group = ProcessGroup(self.name)
         self.port = free_port()
@@ -103,8 +103,9 @@ class Postfix:
         """As its package is named."""
         return next(self.programs.glob("postfix_*.deb")).name.split("_")[1]
 
-    def start(self, *, next_hop: int | None) -> None:
-        """Relays to the port, or keeps everything in its hold queue (next_hop None)."""
+    def start(self, folder: Path, *, next_hop: int | None) -> None:
+        """With a new queue in a new folder; relays to the port, or keeps everything on hold (next_hop None)."""
+        self.folder = folder
         self._lay_out()
         self._write_configuration(next_hop)
         master = self.programs / "usr/lib/postfix/sbin/master"
@@ -135,8 +136,7 @@ class Postfix:
         }
 
     def _lay_out(self) -> None:
-        """A new queue; users that every Debian has, so that none must be made."""
-        remove(self.folder)
+        """The queue's folders; users that every Debian has, so that none must be made."""
         owner, group = pwd.getpwnam("mail").pw_uid, pwd.getpwnam("news").pw_gid
         for name in ("etc", "etc/sasl", "data", "queue", "queue/pid"):
             (self.folder / name).mkdir(mode=0o755, parents=True)
@@ -225,7 +225,7 @@ class Sesrelay:
     name = "sesrelay"
 
     def __init__(self, cache: Path, workers: int = 2) -> None:
-        self.folder = cache / "sesrelay"
+        self.folder = Path()
         self.certificate, self.key = make_certificate(cache / "certificate")
         self.group = ProcessGroup(self.name)
         self.workers = workers
@@ -233,9 +233,9 @@ class Sesrelay:
         self.user = self.password = ""
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, *, next_hop: int | None) -> None:
-        """Relays to the port, or captures everything (next_hop None)."""
-        remove(self.folder)
+    def start(self, folder: Path, *, next_hop: int | None) -> None:
+        """With a new data folder; relays to the port, or captures everything (next_hop None)."""
+        self.folder = folder
         first = self._command("init", "--data", str(self.folder), "--service-domain", "relay.example.net")
         self.user = first["credentials"]["smtp_user_name"]
         self.password = first["credentials"]["smtp_password"]
