@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -93,12 +94,13 @@ def crc32_combine(first: int, second: int, second_length: int) -> int:
 
 def _x_to_the_8(times: int) -> int:
     """x^(8 * times) modulo the polynomial: what ``times`` zero octets behind a string do to its CRC."""
-    power, square = _ONE, _X_TO_THE_8
-    while times:
+    power = _ONE
+    for square in _SQUARES:
         if times & 1:
             power = _multiply(square, power)
-        square = _multiply(square, square)
         times >>= 1
+        if not times:
+            break
     return power
 
 
@@ -111,3 +113,14 @@ def _multiply(a: int, b: int) -> int:
         a = (a << 1) & 0xFFFFFFFF
         b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
     return product
+
+
+def _squares() -> Iterator[int]:
+    square = _X_TO_THE_8
+    for _ in range(64):
+        yield square
+        square = _multiply(square, square)
+
+
+_SQUARES: Final = tuple(_squares())
+"""x^8, x^16, x^32 …: most of the work, and always the same."""
