@@ -36,7 +36,11 @@ _GRACE_SECONDS: Final = 2
 
 
 class WorkerFault(Exception):  # noqa: N818 - its text is for people
-    """Why the workers could not start, in one line."""
+    """Why the workers could not start, in one line; ``passing``: it may work later without anybody's doing."""
+
+    def __init__(self, text: str, *, passing: bool) -> None:
+        super().__init__(text)
+        self.passing = passing
 
 
 def wait_before_restart(short_lives: int) -> float:
@@ -58,6 +62,7 @@ class Child:
     ready: bool = False
     store_in_reach: bool = True
     fault: str = ""
+    fault_is_passing: bool = True
     channel: Channel = field(init=False)
 
 
@@ -112,7 +117,7 @@ class WorkerSet:
                 await asyncio.gather(*started)
         except TimeoutError:
             await self.end()
-            raise WorkerFault(f"the workers were not ready within {START_SECONDS} seconds") from None
+            raise WorkerFault(f"the workers were not ready within {START_SECONDS} seconds", passing=True) from None
         except WorkerFault:
             await self.end()
             raise
@@ -124,7 +129,8 @@ class WorkerSet:
             await child.hung_up.wait()
             await self._bury(child)
             if not started.done():
-                started.set_exception(WorkerFault(child.fault or f"a worker ended while starting ({_how(child)})"))
+                text = child.fault or f"a worker ended while starting ({_how(child)})"
+                started.set_exception(WorkerFault(text, passing=child.fault_is_passing))
                 started.exception()  # looked at by the first only: one reason is enough
                 return
             if self._stopping:
@@ -184,8 +190,8 @@ class WorkerSet:
                 child.ready = True
                 if not started.done():
                     started.set_result(None)
-            case {"say": "fault", "text": text}:
-                child.fault = text
+            case {"say": "fault", "text": text, "passing": passing}:
+                child.fault, child.fault_is_passing = text, passing
             case {"say": "heart", "store": in_reach}:
                 child.store_in_reach = in_reach
             case {"say": "released", "incarnations": incarnations}:

@@ -49,6 +49,7 @@ class HttpsPort:
             ws="none",
             loop="none",
             timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
             ssl_context_factory=lambda _config, _default: context,
         )
         self._server = _Server(self._config)

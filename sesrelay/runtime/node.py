@@ -64,15 +64,19 @@ def _lives(pid: int) -> bool:
 
 
 def name(data_dir: Path, chance: Callable[[int], bytes]) -> str:
-    """This node's name: made once from the host's name and chance, kept with the data."""
+    """This node's name: the host's name and chance, kept with the data.
+
+    A folder that was copied to another host (a second node of a cluster) gets a name of its own there: nodes of one
+    name would take each other's claims for those of their dead.
+    """
     file = data_dir / "node"
-    try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:24] or "node"
-        made = f"{host}-{chance(3).hex()}"
-        file.write_text(made + "\n")
-        return made
+    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:24] or "node"
+    kept = file.read_text().strip() if file.exists() else ""
+    if kept.rpartition("-")[0] == host:
+        return kept
+    made = f"{host}-{chance(3).hex()}"
+    file.write_text(made + "\n")
+    return made
 
 
 def tell_ports(data_dir: Path, ports: dict[str, Any]) -> None:

@@ -27,6 +27,8 @@ from sesrelay.runtime.status import Answer, StatusProtocol, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
 
 DONE: Final = 0
+TRY_AGAIN: Final = 1
+"""What stood in the way may pass by itself: the database is away, the disk is full."""
 CANNOT_START: Final = 2
 
 _LOOK_SECONDS: Final = 1.0
@@ -52,6 +54,7 @@ class Supervisor:
         self._reload = False
         self._woken = asyncio.Event()
         self._workers: WorkerSet | None = None
+        self._opened: list[OpenDoor] = []
         self._old: asyncio.Task[None] | None = None
         self._passers: list[Passer] = []
         self._status: asyncio.Server | None = None
@@ -71,8 +74,12 @@ class Supervisor:
                 for line in str(fault).splitlines():
                     print(f"sesrelay: {line}", file=sys.stderr, flush=True)  # noqa: T201
             self._doors.close()
-            return DONE if self._stop.is_set() else CANNOT_START
+            if self._stop.is_set():
+                return DONE
+            return TRY_AGAIN if isinstance(fault, WorkerFault) and fault.passing else CANNOT_START
         print("ready", file=sys.stderr, flush=True)  # noqa: T201
+        places = {door.door.name: f"{door.door.address}:{door.port}" for door in self._opened}
+        self._log.info("started", workers=plan.workers, listeners=places)
         for place in self._doors.unused():
             self._log.warning("systemd opened a socket that no listener of the configuration wants", place=place)
         await self._watch()
@@ -136,26 +143,22 @@ class Supervisor:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
             await fresh.end()
-            raise WorkerFault("stopped while starting")
-        try:
-            await starting
-        except WorkerFault:
-            if self._workers is None:
-                self._doors.close()
-            raise
+            raise WorkerFault("stopped while starting", passing=True)
+        await starting
         previous, self._workers = self._workers, fresh
+        self._opened = list(opened.values())
         await self._open_status(opened["metrics"])
         self._pass_on(opened)
         node.tell_ports(plan.data_dir, {name: [door.door.address, door.port] for name, door in opened.items()})
         self._notifier.ready()
         if previous:
-            self._old = asyncio.create_task(self._let_finish(previous, list(opened.values())))
+            self._old = asyncio.create_task(self._let_finish(previous))
 
-    async def _let_finish(self, old: WorkerSet, kept: list[OpenDoor]) -> None:
+    async def _let_finish(self, old: WorkerSet) -> None:
         ended = await old.drain(old.plan.drain_seconds)
         assert self._workers
         self._workers.release(ended)
-        self._doors.keep(kept, self._workers.plan.workers)
+        self._doors.keep(self._opened, self._workers.plan.workers)
 
     async def _open_status(self, door: OpenDoor) -> None:
         if self._status:
@@ -186,8 +189,8 @@ class Supervisor:
         self._passers = [Passer(door.sockets[0], giver(name)) for name, door in opened.items() if door.shared]
 
     async def _watch(self) -> None:
-        """Signs of life, silent workers and reloads, until it is time to stop."""
-        told_at = self._clock.monotonic()
+        """Silent workers and reloads, until it is time to stop."""
+        signs = asyncio.create_task(self._give_signs_of_life())
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -195,13 +198,16 @@ class Supervisor:
             self._woken.clear()
             if self._workers:
                 self._workers.kill_the_silent()
-            now = self._clock.monotonic()
-            if 0 < self._notifier.watchdog_seconds <= 3 * (now - told_at):
-                told_at = now
-                self._notifier.alive()
             if self._reload and not self._stop.is_set() and (self._old is None or self._old.done()):
                 self._reload = False
                 await self._exchange()
+        signs.cancel()
+
+    async def _give_signs_of_life(self) -> None:
+        """For systemd's watchdog: this loop turns."""
+        while self._notifier.watchdog_seconds:
+            self._notifier.alive()
+            await self._clock.sleep(self._notifier.watchdog_seconds / 3)
 
     async def _exchange(self) -> None:
         """A reload: the new configuration's workers take over, or everything stays and the log says why."""
@@ -214,6 +220,8 @@ class Supervisor:
         except (PlanFault, DoorFault, WorkerFault) as fault:
             for line in str(fault).splitlines():
                 self._log.error("reload refused; the old configuration stays", fault=line)
+            if self._workers:
+                self._doors.keep(self._opened, self._workers.plan.workers)
             self._notifier.ready()
         else:
             self._log.info("reloaded", workers=plan.workers)

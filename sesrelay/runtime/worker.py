@@ -30,7 +30,7 @@ from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.runtime.metrics import WorkerMetrics
 from sesrelay.runtime.roles import Roles
 from sesrelay.settings import Retention, Settings
-from sesrelay.store.errors import StoreError
+from sesrelay.store.errors import DatabaseAway, StorageFull, StoreError
 from sesrelay.store.retention import Keep
 from sesrelay.wiring import Parts, Place, build
 
@@ -97,11 +97,13 @@ class Worker:
         try:
             parts = await self._start(order, settings)
         except (StoreError, OSError) as fault:  # ssl.SSLError is an OSError
-            self._channel.say("fault", text=_one_line(fault))
+            passing = isinstance(fault, DatabaseAway | StorageFull)
+            self._channel.say("fault", text=_one_line(fault), passing=passing)
             return CANNOT_START
         except Exception as fault:
             log.exception("worker could not start")
-            self._channel.say("fault", text=f"a worker could not start: {type(fault).__name__}: {_one_line(fault)}")
+            text = f"a worker could not start: {type(fault).__name__}: {_one_line(fault)}"
+            self._channel.say("fault", text=text, passing=True)
             return CANNOT_START
         self._channel.say("ready")
         keeper = asyncio.create_task(parts.lease.keep(parts.store.renew))

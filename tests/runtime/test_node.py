@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,11 @@ def test_ports_are_told_whole(tmp_path: Path) -> None:
     node.tell_ports(tmp_path, {"smtp-0": ["127.0.0.1", 2587]})
     assert json.loads((tmp_path / "run" / "ports.json").read_text()) == {"smtp-0": ["127.0.0.1", 2587]}
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["ports.json"]
+
+
+def test_a_copied_folder_is_another_node_on_another_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "Mail-1.example.com")
+    first = node.name(tmp_path, os.urandom)
+    assert first.startswith("mail-1-example-com-")
+    monkeypatch.setattr(socket, "gethostname", lambda: "mail-2.example.com")
+    assert node.name(tmp_path, os.urandom).startswith("mail-2-example-com-")

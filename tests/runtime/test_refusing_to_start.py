@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.house import House, program
+from tests.runtime.house import PATIENCE, House, program
 
 
 def test_a_second_relay_on_one_data_folder(house: House, tmp_path: Path) -> None:
@@ -86,3 +86,11 @@ def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "none.yaml" in done.stderr
+
+
+def test_a_database_that_is_away_may_come_back_so_the_status_is_1(house: House) -> None:
+    house.settle(database="postgresql://nobody:wrong@127.0.0.1:1/none")
+    assert house.begin().wait(PATIENCE) == 1
+    (line,) = house.said()
+    assert "wrong" not in line
+    assert house.family() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -131,6 +132,46 @@ async def test_retention_removes_bodies_segments_and_stories(store: Store, anoth
     clock.move(30 * 86400)
     await retained(house, clock)
     assert await stored(store, messages) == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_nearly_empty_segment_gives_its_rest_away(store: Store, another, clock: FakeClock) -> None:
+    await store.write(open_account)
+    writer = await another("writer")
+    big = b"Subject: hi\r\n\r\n" + b"x" * 20_000 + b"\r\n"
+    waiting, *finished = [(await writer.accept(an_order(at=clock.now(), content=big))).claims[0] for _ in range(5)]
+    await writer.settle([settled(claim, RecipientState.DELIVERED) for claim in finished])
+    house = a_house(store, clock)
+    clock.move(3 * 86400 + 1)
+    await retained(house, clock)
+    assert [path.name for path in bodies_on(store)] == [waiting.body.segment], "while it is written it stays"
+    await writer.close()
+    await retained(house, clock)
+    assert waiting.body.segment not in [path.name for path in bodies_on(store)]
+    assert await store.body(waiting.message_id, waiting.body) == big
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_damaged_segment_does_not_stop_retention(store: Store, another, clock: FakeClock) -> None:
+    await store.write(open_account)
+    big = b"Subject: hi\r\n\r\n" + b"x" * 20_000 + b"\r\n"
+    for name in ("damaged", "sound"):
+        writer = await another(name)
+        waiting, *finished = [(await writer.accept(an_order(at=clock.now(), content=big))).claims[0] for _ in range(5)]
+        await writer.settle([settled(claim, RecipientState.DELIVERED) for claim in finished])
+        await writer.close()
+    for path in bodies_on(store):
+        if path.name.startswith("damaged"):
+            path.write_bytes(bytes(path.stat().st_size))
+    clock.move(3 * 86400 + 1)
+    await retained(a_house(store, clock), clock)
+    left = {path.name.partition(".")[0] for path in bodies_on(store)}
+    assert left == {"damaged", "worker-one"}
+
+
+def bodies_on(store: Store) -> list[Path]:
+    """The files of bodies that there are."""
+    return sorted((store._options.data_dir / "bodies").glob("*.segment"))
 
 
 async def stored(store: Store, table) -> int:

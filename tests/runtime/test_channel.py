@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from sesrelay.runtime.channel import Channel, pair
+
+
+class End:
+    """One end that remembers what it heard."""
+
+    def __init__(self, sock: Any) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self.fds: list[int] = []
+        self.ended = asyncio.Event()
+        self.channel = Channel(sock, self._hear, self.ended.set)
+
+    def _hear(self, message: dict[str, Any], fds: list[int]) -> None:
+        self.heard.append(message)
+        self.fds += fds
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.heard) < count:
+                await asyncio.sleep(0.001)
+
+
+def test_messages_arrive_whole_and_in_order(runner: asyncio.Runner) -> None:
+    async def story() -> None:
+        one, two = map(End, pair())
+        for number in range(2000):  # more than the socket holds
+            assert one.channel.say("count", number=number, filling="x" * 500)
+        two.channel.say("back")
+        await two.until(2000)
+        await one.until(1)
+        assert [message["number"] for message in two.heard] == list(range(2000))
+        assert one.heard == [{"say": "back"}]
+        one.channel.close()
+        await asyncio.wait_for(two.ended.wait(), 20)
+
+    runner.run(story())
+
+
+def test_a_descriptor_travels_and_its_sender_may_close_it(runner: asyncio.Runner) -> None:
+    async def story() -> None:
+        one, two = map(End, pair())
+        reading, writing = os.pipe()
+        one.channel.say("here", fds=[writing], sent=lambda: os.close(writing))
+        await two.until(1)
+        (received,) = two.fds
+        os.write(received, b"through")
+        os.close(received)
+        assert os.read(reading, 100) == b"through"
+        assert os.read(reading, 100) == b""
+        os.close(reading)
+        one.channel.close()
+        two.channel.close()
+
+    runner.run(story())
+
+
+def test_nothing_can_be_said_when_the_other_end_is_gone(runner: asyncio.Runner) -> None:
+    async def story() -> None:
+        one, two = map(End, pair())
+        two.channel.close()
+        await asyncio.wait_for(one.ended.wait(), 20)
+        assert not one.channel.say("hello")
+
+    runner.run(story())
