@@ -17,6 +17,8 @@ from sesrelay.model.message import MessageId, Submission
 from sesrelay.settings import Listener, Smtp
 
 _ALPHANUMERICS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+TLS_CLOSE_SECONDS: Final = 2
+"""A client that does not answer the end of TLS in this time is cut off."""
 _POLL_SECONDS: Final = 0.05
 _LOOKS: Final = 10
 """A session is closed as idle when it was so for as long as it may, and at most a tenth longer."""
@@ -94,6 +96,7 @@ class Door:
         self.around = around
         self.draining = False
         self._make = make
+        self._tls_at_once = listener.mode == "tls"
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
         self._connections: dict[Connection, _Watched] = {}
@@ -102,6 +105,17 @@ class Door:
 
     def __call__(self) -> asyncio.Protocol:
         return self._make(self)
+
+    @property
+    def tls_arguments(self) -> dict[str, Any]:
+        """For ``loop.create_server`` of a listener with TLS from the first octet; nothing for STARTTLS."""
+        if not self._tls_at_once:
+            return {}
+        return {
+            "ssl": self.around.tls.default,
+            "ssl_handshake_timeout": self.bounds.tls_handshake_seconds,
+            "ssl_shutdown_timeout": TLS_CLOSE_SECONDS,
+        }
 
     @property
     def connections(self) -> int:

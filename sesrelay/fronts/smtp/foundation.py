@@ -96,7 +96,9 @@ class Foundation(SMTP):
         line: bytes = await self._reader.readuntil()
         return line.rstrip(b"\r\n")
 
-    async def switch_to_tls(self, ready: bytes, context: ssl.SSLContext, handshake_seconds: float) -> None:
+    async def switch_to_tls(
+        self, ready: bytes, context: ssl.SSLContext, *, handshake_seconds: float, close_seconds: float
+    ) -> None:
         """Sends ``ready`` and speaks TLS from the next octet. OSError (ssl.SSLError among them): the handshake failed.
 
         Nothing is awaited before the transport belongs to TLS, so that nothing is read in clear behind ``ready``.
@@ -105,7 +107,10 @@ class Foundation(SMTP):
         clear.pause_reading()
         clear.write(ready)
         encrypted = await self.loop.start_tls(
-            clear, self, context, server_side=True, ssl_handshake_timeout=handshake_seconds
+            *(clear, self, context),
+            server_side=True,
+            ssl_handshake_timeout=handshake_seconds,
+            ssl_shutdown_timeout=close_seconds,
         )
         if encrypted is None:
             raise ConnectionAbortedError("closed during the handshake")

@@ -14,7 +14,7 @@ import structlog
 from sesrelay import killpoints
 from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.data import BodyReader
-from sesrelay.fronts.smtp.door import Door, Surroundings
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
 from sesrelay.fronts.smtp.session import Decision, Next, Session
 from sesrelay.fronts.smtp.shortway import CLOSING, WAITING, ShortWay
@@ -26,9 +26,9 @@ log = structlog.get_logger()
 
 
 def front_door(bounds: Smtp, listener: Listener, around: Surroundings) -> Door:
-    """The protocol factory of one listener, for ``loop.create_server(door, …)``; call it on the running loop.
+    """The protocol factory of one listener, for ``loop.create_server(door, …, **door.tls_arguments)``.
 
-    With a listener of mode ``tls`` hand ``ssl=around.tls.default`` and ``ssl_handshake_timeout`` to ``create_server``.
+    Call it on the running loop; at the end, close the sockets and then ``await door.drain(seconds)``.
     """
     return Door(SmtpServer, bounds, listener, around)
 
@@ -178,7 +178,12 @@ class SmtpServer(ShortWay):
         self._buffer = b""
         self._switching = True
         try:
-            await self.switch_to_tls(decision.reply, self._around.tls.default, self._door.bounds.tls_handshake_seconds)
+            await self.switch_to_tls(
+                decision.reply,
+                self._around.tls.default,
+                handshake_seconds=self._door.bounds.tls_handshake_seconds,
+                close_seconds=TLS_CLOSE_SECONDS,
+            )
         except OSError as error:
             log.info("smtp.tls_handshake_failed", client=self._address, reason=type(error).__name__)
             self._channel.abort()

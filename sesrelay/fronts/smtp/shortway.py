@@ -21,8 +21,8 @@ from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.foundation import Foundation
 from sesrelay.fronts.smtp.session import LONGEST_AUTH_LINE, Decision, Next, Session
 
-ENDLESS_LINE: Final = 65_536
-"""A line that is still going on so many octets beyond the longest ends the session."""
+ENDLESS: Final = 65_536
+"""So many octets are thrown away of a line that is too long, and behind the last word, before it is enough."""
 COMMANDS_IN_A_TURN: Final = 256
 """So many commands are answered before other connections get their turn (about a millisecond)."""
 
@@ -63,7 +63,7 @@ class ShortWay(Foundation):
         self._line = b""
         """What aiosmtpd's coroutine was given."""
         self._beyond = 0
-        """Octets of an overlong line that were thrown away."""
+        """Octets that were thrown away: of an overlong line, and behind the last word."""
         self._body: BodyReader | None = None
         self._reading_paused = False
         self._switching = False
@@ -86,16 +86,25 @@ class ShortWay(Foundation):
 
     def data_received(self, data: bytes) -> None:
         """Works off what is complete, unless something is awaited: then no more is read after this."""
+        if self._held & CLOSING:
+            self._discard(data)
+            return
         self.alive = True
         if self._buffer:
             data = self._buffer + data
         if not self._held & STOPPED:
             self._work_off(data)
-        elif not self._held & CLOSING:
-            self._buffer = data
-            if not self._switching and not self._reading_paused:
-                self._reading_paused = True
-                self._channel.pause_reading()
+            return
+        self._buffer = data
+        if not self._switching and not self._reading_paused:
+            self._reading_paused = True
+            self._channel.pause_reading()
+
+    def _discard(self, data: bytes) -> None:
+        """Closing takes until the client has read the last word; one that only goes on sending is cut off."""
+        self._beyond += len(data)
+        if self._beyond > ENDLESS:
+            self._channel.abort()
 
     def _work_off(self, buffer: bytes) -> None:
         """Answers everything that is complete in ``buffer`` and keeps the rest; the replies leave in one write."""
@@ -154,7 +163,7 @@ class ShortWay(Foundation):
         if len(rest) <= LONGEST_AUTH_LINE:
             return rest
         self._beyond += len(rest) - LONGEST_AUTH_LINE - 1
-        if self._beyond <= ENDLESS_LINE:
+        if self._beyond <= ENDLESS:
             return rest[: LONGEST_AUTH_LINE + 1]
         out.append(replies.COMMAND_TOO_LONG + replies.LINE_WITHOUT_END)
         self._held |= CLOSING

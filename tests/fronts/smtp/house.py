@@ -1,4 +1,4 @@
-"""A front door on a loop of its own in a thread, a relay behind it that does as told, and a client with a real socket."""
+"""A front door on a loop in a thread, a relay behind it that does as told, and a client with a real socket."""
 
 from __future__ import annotations
 
@@ -236,8 +236,7 @@ class House:
             )
             door = front_door(Smtp(**bounds), Listener(mode=mode, region=region), around)
             door._make = lambda d: self.made.append(of(d)) or self.made[-1]
-            secure = {"ssl": self.tls.default} if mode == "tls" else {}
-            server = await self.loop.create_server(door, "127.0.0.1", 0, **secure)
+            server = await self.loop.create_server(door, "127.0.0.1", 0, **door.tls_arguments)
             self._servers.append(server)
             self._doors.append(door)
             return door, server.sockets[0].getsockname()[1]
@@ -256,7 +255,8 @@ class House:
         """In TLS, the greeting and EHLO done."""
         client = self.secure(self.open("tls", **bounds)[1])
         client.line()
-        client.say(b"EHLO me\r\n", SECURE_EHLO)
+        size = str(bounds.get("message_octets", 10_485_760)).encode()
+        client.say(b"EHLO me\r\n", SECURE_EHLO.replace(b"10485760", size))
         return client
 
     def logged_in(self, **bounds: Any) -> Client:
@@ -289,10 +289,11 @@ class House:
                 server.close()
             for door in self._doors:
                 await door.drain(0)
-                for connection in list(door._connections):
+            for connection in self.made:
+                if not connection._gone:
                     connection.transport.abort()
             async with asyncio.timeout(10):
-                while any(door._under_way for door in self._doors) or any(door.connections for door in self._doors):
+                while any(door._under_way for door in self._doors) or not all(c._gone for c in self.made):
                     if self.relay.gate is not None:
                         self.relay.gate.set()
                     await asyncio.sleep(0.001)
