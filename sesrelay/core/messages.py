@@ -5,7 +5,8 @@ from __future__ import annotations
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.message import MessageId, RecipientState
 from sesrelay.model.story import MessageStory
-from sesrelay.store import messages
+from sesrelay.store import Store, messages
+from sesrelay.store.segments import BodyMissing
 from sesrelay.store.transaction import Transaction
 
 
@@ -26,6 +27,20 @@ def show(
     if found is None or account_id not in (None, found.account_id) or region not in (None, found.region):
         raise Failed(Failure.UNKNOWN, f"there is no message {message_id} (or retention has removed it)")
     return found
+
+
+async def source(store: Store, message_id: MessageId) -> bytes:
+    """The bytes of a message. Failed: no such message, or its bytes are not kept any more; StoreError, OSError."""
+    story = await store.read(lambda tx: show(tx, message_id))
+    try:
+        return await store.body(message_id, story.body)
+    except BodyMissing:
+        # Retention may have moved it between the two reads.
+        moved = await store.read(lambda tx: show(tx, message_id))
+        if moved.body == story.body:
+            text = f"the bytes of {message_id} are not kept any more (retention)"
+            raise Failed(Failure.UNKNOWN, text) from None
+        return await store.body(message_id, moved.body)
 
 
 def page(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from sesrelay.core import messages
+from sesrelay.model.failure import Failed
 from sesrelay.store import Store, verify
 from sesrelay.store.errors import StoreError
 
@@ -26,9 +28,9 @@ async def faults(store: Store, progress: Callable[[int], None]) -> list[str]:
 async def _unreadable(store: Store, page: verify.Page) -> list[str]:
     """Bodies that a worker would not be able to send."""
     found = []
-    for message_id, location in page.unfinished:
+    for message_id, _ in page.unfinished:
         try:
-            await store.body(message_id, location)
-        except (StoreError, OSError) as error:
+            await messages.source(store, message_id)
+        except (Failed, StoreError, OSError) as error:
             found.append(f"message {message_id}: its body cannot be read: {error}")
     return found

@@ -107,8 +107,12 @@ def run(arguments: list[str] | None = None) -> int:
 def _status_of(error: Exception) -> int | None:
     """The exit status for trouble with the store; None for anything else, which is a defect and keeps its traceback."""
     from sesrelay.store import errors
-    from sesrelay.store.segments import BodyDamaged
+    from sesrelay.store.keyring import KeyringError
 
-    if isinstance(error, errors.DatabaseAway | errors.StorageFull | errors.UnknownAccount | BodyDamaged):
-        return 1
-    return 2 if isinstance(error, errors.StoreError) else None
+    cannot_be_used = (
+        errors.SchemaTooNew, errors.SchemaTooOld, errors.SqliteTooOld, errors.NotDurable, errors.WrongKeyring,
+        KeyringError,
+    )  # fmt: skip
+    if isinstance(error, cannot_be_used):
+        return 2
+    return 1 if isinstance(error, errors.StoreError) else None

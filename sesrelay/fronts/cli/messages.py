@@ -165,9 +165,4 @@ async def _newest(store: Store, page: Any, limit: int) -> list[MessageStory]:
 def source(session: Session, message_id: str) -> None:
     """Write a message's bytes to stdout, as it is sent (without DKIM signatures)."""
     wanted = messages.parse_id(message_id)
-
-    async def fetch(store: Store) -> bytes:
-        story = await store.read(lambda tx: messages.show(tx, wanted, None, None))
-        return await store.body(story.message_id, story.body)
-
-    sys.stdout.buffer.write(session.run(fetch))
+    sys.stdout.buffer.write(session.run(lambda store: messages.source(store, wanted)))

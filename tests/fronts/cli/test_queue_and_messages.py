@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
+from sqlalchemy import delete
 
 from sesrelay.fronts.cli.main import run
 from sesrelay.fronts.cli.session import Session
 from sesrelay.model.message import Bounce, BounceType, Claim, MessageId, RecipientState
 from sesrelay.store import Store
+from sesrelay.store import messages as cold
+from sesrelay.store.schema import bodies
 from tests.fronts.cli.conftest import Cli
 from tests.store.samples import an_order, retried, settled
 
@@ -185,6 +188,19 @@ def test_message_source_gives_the_bytes(both: Cli, monkeypatch: pytest.MonkeyPat
     assert stdout.buffer.getvalue() == content  # type: ignore[attr-defined]
 
 
+def test_a_body_that_retention_took_is_one_line(made: Cli) -> None:
+    message_id = accept(made, "a@one.example")
+
+    async def story(store: Store) -> int:
+        return await store.write(lambda tx: tx.change(delete(bodies)))
+
+    assert with_store(made, story) == 1
+    assert "not kept any more" in made("message", "source", str(message_id)).line
+    result = made("verify-data")
+    assert result.status == 1
+    assert f"message {message_id}: its body cannot be read" in result.out
+
+
 def test_messages_are_listed_newest_first_and_by_state(both: Cli) -> None:
     ids = [str(accept(both, f"a@d{number}.example")) for number in range(3)]
     claim_all(both, lambda claim: settled(claim) if claim.domain == "d1.example" else retried(claim, 600))
@@ -193,6 +209,18 @@ def test_messages_are_listed_newest_first_and_by_state(both: Cli) -> None:
     assert [each["message_id"] for each in both("message", "list", "--state", "delivered", "--json").json] == [ids[1]]
     assert both("message", "list", "--account", "999999999999", "--json").json == []
     assert both("message", "list").out.splitlines()[1].startswith("20")
+
+
+@pytest.mark.parametrize("examined", [1, 3, 100])
+def test_a_filter_finds_what_is_far_behind_the_newest(
+    made: Cli, monkeypatch: pytest.MonkeyPatch, examined: int
+) -> None:
+    monkeypatch.setattr(cold, "EXAMINED_AT_ONCE", examined)
+    ids = [str(accept(made, f"a@d{number}.example")) for number in range(6)]
+    made("queue", "remove", "--domain", "d1.example")
+    assert [each["message_id"] for each in made("message", "list", "--state", "cancelled", "--json").json] == [ids[1]]
+    assert len(made("message", "list", "--account", ACCOUNT, "--limit", "4", "--json").json) == 4
+    assert len(made("message", "list", "--json").json) == 6
 
 
 def test_every_message_is_listed_although_one_page_has_a_hundred(made: Cli) -> None:
