@@ -11,6 +11,7 @@ import structlog
 from sesrelay.model.clock import Clock
 from sesrelay.store import Store, Transaction, leases, retention
 from sesrelay.store.retention import Keep, Step
+from sesrelay.store.segments import BodyDamaged
 from sesrelay.store.sweep import Fate, fate
 
 log = structlog.get_logger()
@@ -100,13 +101,27 @@ async def retain(house: House) -> None:
 
 
 async def _remove_segments(house: House) -> int:
-    """Files of which nothing is needed; one that is still being written stays until it is full."""
+    """Files of which nothing is needed, or so little that it moves; how many. One that is being written waits."""
     removed, segment = 0, ""
     while found := await house.store.read(partial(retention.next_segment, after=segment)):
         segment = found
-        use = await house.store.read(partial(retention.segment_use, segment=segment, keep=house.keep))
-        if fate(use, house.clock.now(), house.keep.bodies) is Fate.REMOVE:
-            await house.in_steps(partial(retention.leave_segment, segment=segment))
-            removed += len(await house.store.remove_bodies([segment]))
+        try:
+            removed += await _look_after(house, segment)
+        except (BodyDamaged, OSError) as error:
+            log.warning("a segment of bodies cannot be let go", segment=segment, error=str(error))
         await house.breathe()
     return removed
+
+
+async def _look_after(house: House, segment: str) -> int:
+    """1 when the segment is gone."""
+    if await house.store.is_written(segment):
+        return 0
+    use = await house.store.read(partial(retention.segment_use, segment=segment, keep=house.keep))
+    end = fate(use, house.clock.now(), house.keep.bodies)
+    if end is Fate.KEEP:
+        return 0
+    await house.in_steps(partial(retention.leave_segment, segment=segment, keep=house.keep))
+    while end is Fate.MOVE and await house.store.move_bodies(segment):
+        await house.breathe()
+    return len(await house.store.remove_bodies([segment]))

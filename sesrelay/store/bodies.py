@@ -97,6 +97,11 @@ class Bodies:
         """
         return self._append([self.read(location) for location in locations])
 
+    def is_written(self, segment: str) -> bool:
+        """Whether its writer still has it; once it has not, nobody writes there again. OSError."""
+        with sweep.locked(self._folder / segment) as free:
+            return not free
+
     def remove(
         self, segments: Sequence[str], still_needed: Callable[[Sequence[str]], set[str]] = lambda _names: set()
     ) -> list[str]:

@@ -28,6 +28,16 @@ def read_rows(tx: Transaction, message_id: MessageId, location: BodyLocation) ->
     return content
 
 
+def location_of(tx: Transaction, message_id: MessageId) -> BodyLocation:
+    """Where the body of a message lies now. BodyMissing: there is no such message any more."""
+    row = messages.c
+    place = select(row.segment, row.body_offset, row.body_length, row.body_crc32).where(row.message_id == message_id)
+    found = tx.execute(place)
+    if not found:
+        raise BodyMissing(f"the message {message_id} is gone")
+    return BodyLocation(*found[0])
+
+
 def segments_with_rows(tx: Transaction, names: Sequence[str]) -> set[str]:
     """Those of the files that some message lies in."""
     row = messages.c

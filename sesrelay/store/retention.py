@@ -6,13 +6,14 @@ are counted when they happen, and what is queued is never let go.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, case, delete, exists, func, or_, select, tuple_, update
 
 from sesrelay.model.clock import DAY, HOUR, MINUTE, Micros
-from sesrelay.model.message import RecipientState
+from sesrelay.model.message import BodyLocation, MessageId, RecipientState
 from sesrelay.store.schema import STATE_CODES, bodies, history, idempotency, messages, recipients, sent_minutes
 from sesrelay.store.sweep import SegmentUse
 from sesrelay.store.transaction import Transaction
@@ -20,6 +21,8 @@ from sesrelay.store.transaction import Transaction
 ROWS_AT_ONCE: Final = 500
 MESSAGES_AT_ONCE: Final = 50
 """Each with up to 50 recipients and their stories."""
+BODIES_AT_ONCE: Final = 32
+"""Each of up to 256 KB."""
 INVOCATIONS: Final[Micros] = HOUR
 """A client may repeat a sending under its invocation id for so long (BEY-5)."""
 
@@ -119,11 +122,26 @@ def segment_use(tx: Transaction, segment: str, keep: Keep) -> SegmentUse:
     return SegmentUse(segment, int(octets[0]), int(octets[1]), newest)
 
 
-def leave_segment(tx: Transaction, segment: str) -> int:
-    """Some messages whose bodies go with a segment know it no longer; how many, a full step at most."""
+def leave_segment(tx: Transaction, segment: str, keep: Keep) -> int:
+    """Some messages whose bodies nobody needs know the segment no longer; how many, a full step at most."""
     row = messages.c
-    some = select(row.message_id).where(row.segment == segment).limit(ROWS_AT_ONCE)
+    some = select(row.message_id).where(row.segment == segment, ~_needed(tx.now, keep)).limit(ROWS_AT_ONCE)
     return tx.change(update(messages).where(row.message_id.in_(some)).values(segment="", body_offset=0))
+
+
+def bodies_in(tx: Transaction, segment: str) -> list[tuple[MessageId, BodyLocation]]:
+    """Some messages whose bodies lie in a segment, a full step at most."""
+    row = messages.c
+    places = select(row.message_id, row.segment, row.body_offset, row.body_length, row.body_crc32)
+    found = tx.execute(places.where(row.segment == segment).order_by(row.body_offset).limit(BODIES_AT_ONCE))
+    return [(MessageId(message_id), BodyLocation(*place)) for message_id, *place in found]
+
+
+def moved(tx: Transaction, bodies_now: Sequence[tuple[MessageId, BodyLocation]]) -> None:
+    """These bodies lie elsewhere from now on."""
+    for message_id, place in sorted(bodies_now):
+        new = {"segment": place.segment, "body_offset": place.offset}
+        tx.change(update(messages).where(messages.c.message_id == message_id).values(new))
 
 
 def _any_of(state: int) -> ColumnElement[bool]:

@@ -18,17 +18,17 @@ from sesrelay.model.clock import Clock, Micros
 from sesrelay.model.message import BodyLocation, Claim, MessageId, OutboxRow, Settlement
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import facts as facts_of
-from sesrelay.store import leases, outbox, queue, verify
+from sesrelay.store import leases, outbox, queue, retention, verify
 from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
-from sesrelay.store.contents import read_rows, segments_with_rows
+from sesrelay.store.contents import location_of, read_rows, segments_with_rows
 from sesrelay.store.database import Database, StoreOptions, check_keyring, check_schema
 from sesrelay.store.engine import Engine
 from sesrelay.store.errors import DatabaseAway
 from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
 from sesrelay.store.reader import Reader
-from sesrelay.store.segments import BodyDamaged
+from sesrelay.store.segments import BodyDamaged, BodyMissing
 from sesrelay.store.session import Session
 from sesrelay.store.settling import Place
 from sesrelay.store.spool import SpoolWriter
@@ -148,9 +148,15 @@ class Store:
 
     async def body(self, message_id: MessageId, location: BodyLocation) -> bytes:
         """The bytes of a message as it was accepted. BodyDamaged, StoreError, OSError."""
-        if location.segment:
+        if not location.segment:
+            return await self.read(partial(read_rows, message_id=message_id, location=location))
+        try:
             return await asyncio.to_thread(self._bodies.read, location)
-        return await self.read(partial(read_rows, message_id=message_id, location=location))
+        except BodyMissing:
+            now = await self.read(partial(location_of, message_id=message_id))
+            if now == location:
+                raise
+            return await self.body(message_id, now)  # it has moved since the caller read its row
 
     def spool(self, header: bytes) -> SpoolWriter:
         """Where a big message goes while it comes in. OSError."""
@@ -255,17 +261,40 @@ class Store:
 
     async def sweep_bodies(self) -> list[str]:
         """Removes bodies that dead processes left without rows; what was removed. OSError, StoreError."""
+        return await asyncio.to_thread(self._bodies.sweep, self._asking_for_rows())
+
+    async def is_written(self, segment: str) -> bool:
+        """Whether some process still writes this segment; once it does not, nobody ever will. OSError."""
+        return await asyncio.to_thread(self._bodies.is_written, segment)
+
+    async def move_bodies(self, segment: str) -> int:
+        """Moves some bodies out of a segment into the one that we write; how many, 0: none is left there.
+
+        BodyDamaged, OSError, StoreError.
+        """
+        return await self.write(partial(_move_some, bodies=self._bodies, segment=segment))
+
+    async def remove_bodies(self, segments: Sequence[str]) -> list[str]:
+        """Removes those files that no row knows any more and nobody is writing; what went. OSError, StoreError."""
+        return await asyncio.to_thread(self._bodies.remove, segments, self._asking_for_rows())
+
+    def _asking_for_rows(self) -> Callable[[Sequence[str]], set[str]]:
+        """For other threads: which of some files the rows know, asked under the write lock."""
         loop = asyncio.get_running_loop()
 
         def still_needed(names: Sequence[str]) -> set[str]:
             needed = self.write(partial(segments_with_rows, names=names))
             return asyncio.run_coroutine_threadsafe(needed, loop).result()
 
-        return await asyncio.to_thread(self._bodies.sweep, still_needed)
+        return still_needed
 
-    async def remove_bodies(self, segments: Sequence[str]) -> list[str]:
-        """Removes files whose rows know them no longer, but for one that is being written; what went. OSError."""
-        return await asyncio.to_thread(self._bodies.remove, segments)
+
+def _move_some(tx: Transaction, bodies: Bodies, segment: str) -> int:
+    """Copies first, durably; the rows then say where."""
+    found = retention.bodies_in(tx, segment)
+    places = bodies.move([place for _, place in found])
+    retention.moved(tx, [(message_id, place) for (message_id, _), place in zip(found, places, strict=True)])
+    return len(found)
 
 
 def _check(session: Session, options: StoreOptions, now: Micros) -> None:

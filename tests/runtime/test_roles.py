@@ -157,7 +157,7 @@ async def test_a_damaged_segment_does_not_stop_retention(store: Store, another, 
     big = b"Subject: hi\r\n\r\n" + b"x" * 20_000 + b"\r\n"
     for name in ("damaged", "sound"):
         writer = await another(name)
-        waiting, *finished = [(await writer.accept(an_order(at=clock.now(), content=big))).claims[0] for _ in range(5)]
+        _, *finished = [(await writer.accept(an_order(at=clock.now(), content=big))).claims[0] for _ in range(5)]
         await writer.settle([settled(claim, RecipientState.DELIVERED) for claim in finished])
         await writer.close()
     for path in bodies_on(store):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from sesrelay.model.clock import DAY, HOUR, MINUTE
 from sesrelay.model.message import Claim, RecipientState
 from sesrelay.store import Store, retention
 from sesrelay.store.retention import Keep, Step
 from sesrelay.store.schema import bodies, history, idempotency, messages, recipients, sent_minutes
+from sesrelay.store.segments import BodyMissing
 from tests.clock import START, FakeClock
 from tests.store.samples import ACCOUNT, KEY, REGION, an_order, open_account, settled
 
@@ -124,9 +125,52 @@ async def test_a_segment_is_needed_while_any_of_its_mail_is(store: Store, clock:
     await store.settle([settled(claim, RecipientState.BOUNCED)])
     assert await segment_octets(store) == (2 * len(BIG), 0)
     segment = await store.read(lambda tx: retention.next_segment(tx, ""))
-    assert await store.write(lambda tx: retention.leave_segment(tx, segment)) == 2
+    assert await store.is_written(segment)
+    assert await store.write(lambda tx: retention.leave_segment(tx, segment, KEEP)) == 2
     assert await store.read(lambda tx: retention.next_segment(tx, "")) is None
-    assert await store.remove_bodies([segment]) == []  # it is still being written
+    assert await store.remove_bodies([segment]) == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_mail_that_comes_while_a_segment_is_let_go_keeps_its_body(
+    store: Store, another, clock: FakeClock
+) -> None:
+    writer = await another("writer")
+    await accepted(writer, RecipientState.DELIVERED, clock, BIG)
+    clock.move(4 * 86400)
+    segment = await store.read(lambda tx: retention.next_segment(tx, ""))
+    claim = await accepted(writer, None, clock, BIG)  # after it was found that nothing in it is needed
+    await writer.close()
+    assert await store.write(lambda tx: retention.leave_segment(tx, segment, KEEP)) == 1
+    assert await store.remove_bodies([segment]) == []
+    assert await store.body(claim.message_id, claim.body) == BIG
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_body_is_found_by_those_who_knew_its_old_place(store: Store, another, clock: FakeClock) -> None:
+    writer = await another("writer")
+    claim = await accepted(writer, None, clock, BIG)
+    await writer.close()
+    assert await store.move_bodies(claim.body.segment) == 1
+    assert await store.move_bodies(claim.body.segment) == 0
+    assert await store.remove_bodies([claim.body.segment]) == [claim.body.segment]
+    assert await store.body(claim.message_id, claim.body) == BIG
+    assert await store.verify() == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_body_that_is_gone_for_good_is_told(store: Store, another, clock: FakeClock) -> None:
+    writer = await another("writer")
+    claim = await accepted(writer, RecipientState.DELIVERED, clock, BIG)
+    await writer.close()
+    clock.move(4 * 86400)
+    await store.write(lambda tx: retention.leave_segment(tx, claim.body.segment, KEEP))
+    assert await store.remove_bodies([claim.body.segment]) == [claim.body.segment]
+    with pytest.raises(BodyMissing):
+        await store.body(claim.message_id, claim.body)
+    await store.write(lambda tx: tx.change(delete(messages)))
+    with pytest.raises(BodyMissing, match="is gone"):
+        await store.body(claim.message_id, claim.body)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
