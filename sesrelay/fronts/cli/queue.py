@@ -18,7 +18,7 @@ from sesrelay.fronts.cli.output import columns, document, iso
 from sesrelay.fronts.cli.reserving import Reserving
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
 from sesrelay.model.clock import SECOND
-from sesrelay.model.story import RecipientStory
+from sesrelay.model.story import MessageStory, RecipientStory
 from sesrelay.store import Store, Transaction
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -132,12 +132,16 @@ def show(session: Session, /, *, given: str | None, as_json: bool, **options: An
     meant = _meant(**{**options, "message_id": options["message_id"] or given})
     if not meant.all_of_them:
         raise click.UsageError("say which: a message id, --domain, --state, --account, or --all")
+    found = _gather(session, meant)
     now = session.clock.now()
-    shown = []
-    for each in _gather(session, meant):
-        story = session.read(messages.show, each.message_id)
-        told = [event for event in message_commands.events(story) if event["recipient"] in (None, each.address)]
-        shown.append({**_shape(each, now), "events": told})
+
+    async def stories(store: Store) -> list[MessageStory]:
+        return [await store.read(partial(messages.show, message_id=each.message_id)) for each in found]
+
+    shown = [
+        {**_shape(each, now), "events": _events_of(each, story)}
+        for each, story in zip(found, session.run(stories), strict=True)
+    ]
     if as_json:
         document(shown)
         return
@@ -145,6 +149,11 @@ def show(session: Session, /, *, given: str | None, as_json: bool, **options: An
         click.echo(f"{one['message_id']}  {one['address']}  attempts {one['attempts']}  next {one['next_attempt_at']}")
         for event in one["events"]:
             message_commands.tell_event(event)
+
+
+def _events_of(recipient: RecipientStory, story: MessageStory) -> list[dict[str, Any]]:
+    """What happened to one recipient, and to the message as a whole."""
+    return [event for event in message_commands.events(story) if event["recipient"] in (None, recipient.address)]
 
 
 @queue.command()
