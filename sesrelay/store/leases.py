@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from sesrelay.model.clock import DAY, SECOND, Micros
 from sesrelay.store.errors import StoreError
@@ -76,8 +77,10 @@ def take(tx: Transaction, name: str, holder: str, span: Micros) -> int | None:
     row = leases.c
     found = tx.execute(select(leases).where(row.name == name).with_for_update())
     if not found:
-        tx.change(insert(leases).values(name=name, holder=holder, term=1, expires_at=tx.now + span))
-        return 1
+        dialect = sqlite if tx.dialect == "sqlite" else postgresql
+        first = dialect.insert(leases).values(name=name, holder=holder, term=1, expires_at=tx.now + span)
+        taken = tx.execute(first.on_conflict_do_nothing().returning(leases.c.term))
+        return 1 if taken else None
     lease = found[0]
     if lease.holder != holder and lease.expires_at > tx.now:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import pytest
@@ -19,6 +20,13 @@ SPAN = 10 * SECOND
 
 async def take(store: Store, holder: str) -> int | None:
     return await store.write(partial(leases.take, name="verification", holder=holder, span=SPAN))
+
+
+async def test_a_lease_that_was_never_held_goes_to_one_of_two_who_ask_at_once(store: Store, another) -> None:
+    second = await another("second")
+    for name in map(str, range(10)):
+        asking = [one.write(partial(leases.take, name=name, holder=str(one), span=SPAN)) for one in (store, second)]
+        assert sorted(await asyncio.gather(*asking), key=str) == [1, None]
 
 
 async def test_a_lease_has_one_holder_until_it_expires(store: Store, clock: FakeClock) -> None:
