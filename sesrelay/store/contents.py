@@ -45,16 +45,15 @@ def segments_with_rows(tx: Transaction, names: Sequence[str]) -> set[str]:
     return {name for (name,) in found}
 
 
-def delete_orphans(tx: Transaction, first: MessageId, limit: int = 500) -> int:
-    """Deletes chunks of messages that were never accepted, of one region, from ``first`` on; how many."""
-    until = MessageId(first[:2] + ((tx.now - ORPHANED_AFTER) // 1000).to_bytes(6, "big") + bytes(16))
-    known = select(messages.c.message_id).where(messages.c.message_id == bodies.c.message_id).exists()
-    orphans = (
-        select(bodies.c.message_id, bodies.c.chunk)
-        .where(bodies.c.message_id >= first, bodies.c.message_id < until, ~known)
-        .limit(limit)
-    )
-    found = tx.execute(orphans)
-    for row in found:
-        tx.change(delete(bodies).where(bodies.c.message_id == row.message_id, bodies.c.chunk == row.chunk))
-    return len(found)
+def orphans(tx: Transaction, limit: int = 500) -> list[MessageId]:
+    """Messages that have chunks but were never accepted, the oldest of each region first."""
+    row = bodies.c
+    known = select(messages.c.message_id).where(messages.c.message_id == row.message_id).exists()
+    found = tx.execute(select(row.message_id).where(~known).distinct().order_by(row.message_id).limit(limit))
+    ids = [MessageId(one.message_id) for one in found]
+    return [message_id for message_id in ids if message_id.at < tx.now - ORPHANED_AFTER]
+
+
+def delete_chunks(tx: Transaction, ids: Sequence[MessageId]) -> None:
+    """The chunks of these messages go."""
+    tx.change(delete(bodies).where(bodies.c.message_id.in_(ids)))

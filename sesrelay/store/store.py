@@ -22,7 +22,7 @@ from sesrelay.store import leases, outbox, queue, retention, verify
 from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
-from sesrelay.store.contents import location_of, read_rows, segments_with_rows
+from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
 from sesrelay.store.database import Database, StoreOptions, check_keyring, check_schema
 from sesrelay.store.engine import Engine
 from sesrelay.store.errors import DatabaseAway
@@ -260,7 +260,12 @@ class Store:
             page = await self.read(partial(verify.page_of_messages, after=page.last))
 
     async def sweep_bodies(self) -> list[str]:
-        """Removes bodies that dead processes left without rows; what was removed. OSError, StoreError."""
+        """Removes bodies of messages that were never accepted; what was removed. OSError, StoreError."""
+        if not self._options.embedded:
+            found = await self.read(orphans)
+            if found:
+                await self.write(partial(delete_chunks, ids=found))
+            return [str(message_id) for message_id in found]
         return await asyncio.to_thread(self._bodies.sweep, self._asking_for_rows())
 
     async def is_written(self, segment: str) -> bool:
