@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from sesrelay.core import verify
-from sesrelay.fronts.cli.output import document
+from sesrelay.fronts.cli.output import document, progress
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
 from sesrelay.store import migrate as apply_migrations
 
@@ -31,15 +29,13 @@ def verify_data(session: Session, *, as_json: bool) -> int:
     """Check that the books balance, and that all that waits can be sent; exit status 1 with a list if not."""
     read = 0
 
-    def progress(bodies: int) -> None:
+    def count(bodies: int) -> None:
         nonlocal read
         read += bodies
-        if sys.stderr.isatty():
-            click.echo(f"\r{read} bodies read", nl=False, err=True)
+        progress(f"{read} bodies read")
 
-    found = session.run(lambda store: verify.faults(store, progress))
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", nl=False, err=True)
+    found = session.run(lambda store: verify.faults(store, count))
+    progress("")
     if as_json:
         document({"ok": not found, "faults": found, "bodies_read": read})
     elif found:

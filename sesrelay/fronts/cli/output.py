@@ -60,3 +60,9 @@ def visible(value: object) -> str:
 def say(text: str) -> None:
     """A remark beside the result, on stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - click.echo would not be flushed in front of a log line
+
+
+def progress(text: str) -> None:
+    """How far long work is, on one line of stderr that is written over; "" wipes it. Only where a person looks on."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text}", nl=False, err=True)

@@ -14,7 +14,7 @@ from sesrelay.core import messages
 from sesrelay.core import queue as core
 from sesrelay.core.queue import Cursor, Selection, Shelf
 from sesrelay.fronts.cli import messages as message_commands
-from sesrelay.fronts.cli.output import columns, document, iso
+from sesrelay.fronts.cli.output import columns, document, iso, progress
 from sesrelay.fronts.cli.reserving import Reserving
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
 from sesrelay.model.clock import SECOND
@@ -206,6 +206,8 @@ def _bulk(session: Session, page: _Page) -> int:
         while after is not None:
             more, after = await store.write(partial(page, after=after))
             done += more
+            progress(f"{done} recipients")
+        progress("")
         return done
 
     return session.run(turn)
