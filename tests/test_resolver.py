@@ -21,14 +21,16 @@ TABLE = {
 }
 
 
-def test_answers_are_read_in_order_and_lower_case(runner: asyncio.Runner, clock: FakeClock) -> None:
+def test_answers_are_read_best_first_and_in_lower_case(runner: asyncio.Runner, clock: FakeClock) -> None:
     async def story() -> None:
         async with NameServer(TABLE) as server:
             asker = Resolver([server.address], clock)
             assert await asker.mx("Example.ORG.") == (Mx(10, "a.example.org"), Mx(20, "b.example.org"))
             assert await asker.mx("null.test") == (Mx(0, ""),)
             assert await asker.mx("v4.test") == ()
-            assert await asker.addresses("a.example.org") == ("192.0.2.1", "192.0.2.2", "2001:db8::1")
+            addresses = await asker.addresses("a.example.org")  # within a family the server's order, which changes
+            assert set(addresses[:2]) == {"192.0.2.1", "192.0.2.2"}
+            assert addresses[2:] == ("2001:db8::1",)
             assert await asker.addresses("v4.test") == ("192.0.2.3",)
             assert await asker.addresses("example.org") == ()
             assert set(await asker.txt("text.test")) == {"one two", "three"}
