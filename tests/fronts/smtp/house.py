@@ -198,7 +198,7 @@ class House:
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
         self._clients: list[Client] = []
-        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 
     def write_certificate(self, name: str, *hosts: str) -> None:
@@ -289,21 +289,24 @@ class House:
                 server.close()
             for door in self._doors:
                 await door.drain(0)
-            for connection in self.made:
+            met = [connection for connection in self.made if connection.transport is not None or connection._gone]
+            for connection in met:
                 if not connection._gone:
                     connection.transport.abort()
             async with asyncio.timeout(10):
-                while any(door._under_way for door in self._doors) or not all(c._gone for c in self.made):
+                while any(door._under_way for door in self._doors) or not all(c._gone for c in met):
                     if self.relay.gate is not None:
                         self.relay.gate.set()
                     await asyncio.sleep(0.001)
 
-        self.run(end())
-        for client in self._clients:
-            client.socket.close()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        try:
+            self.run(end())
+        finally:
+            for client in self._clients:
+                client.socket.close()
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+            self.loop.close()
 
 
 SECURE_EHLO = (
