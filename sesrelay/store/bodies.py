@@ -8,7 +8,8 @@ swept when the process that wrote it is dead.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from sesrelay.store.sweep import Signature
 
 BIG_SUFFIX: Final = ".message"
 """Of the file of one big message."""
+SYNCS_AT_ONCE: Final = 8
 
 
 class Bodies:
@@ -37,6 +39,7 @@ class Bodies:
         self._disk = disk
         self._roll_over_octets = roll_over_octets
         self._segment: Segment | None = None
+        self._pool: ThreadPoolExecutor | None = None
         for folder in (self._folder, self._spool):
             folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -69,19 +72,49 @@ class Bodies:
         """A writer for a big message whose header (with the empty line) is known. Always on one thread. OSError."""
         return SpoolWriter(self._spool / self._spool_signature.sign(spool.SUFFIX), header, self._disk)
 
-    def adopt(self, spooled: SpooledBody, header: bytes) -> BodyLocation:
-        """Makes a spooled message durable under its final ``header``; the body is not read again.
+    def adopt(self, spooled: Sequence[SpooledBody]) -> list[BodyLocation | OSError]:
+        """Makes spooled messages durable, each under its final header; the bodies are not read again.
 
-        OSError: it is not durable; the file may be anywhere between spool and bodies, and is swept.
+        For each its place, or why it is not durable: then its file may be anywhere between spool and bodies, and is
+        swept. The disk gets all their syncs at once, and the folder is synced once: one after the other costs four
+        times as long.
         """
+        if not spooled:
+            return []
         reached("before-body-sync")
-        offset = put_header(spooled, header, self._disk)
-        name = self._signature.sign(BIG_SUFFIX)
-        Path(spooled.path).rename(self._folder / name)
-        sync_folder(self._folder, self._disk)
+        places = [self._take_in(*written) for written in zip(spooled, self._write_headers(spooled), strict=True)]
+        try:
+            sync_folder(self._folder, self._disk)
+        except OSError as error:
+            return [error] * len(spooled)
         reached("after-body-sync")
-        crc32 = crc32_combine(zlib.crc32(header), spooled.body_crc32, spooled.body_length)
-        return BodyLocation(name, offset, len(header) + spooled.body_length, crc32)
+        return places
+
+    def _write_headers(self, spooled: Sequence[SpooledBody]) -> Iterable[int | OSError]:
+        if len(spooled) == 1:
+            return [self._write_header(spooled[0])]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="sync")
+        return self._pool.map(self._write_header, spooled)
+
+    def _write_header(self, spooled: SpooledBody) -> int | OSError:
+        """The message's offset in its file, synced."""
+        try:
+            return put_header(spooled, self._disk)
+        except OSError as error:
+            return error
+
+    def _take_in(self, spooled: SpooledBody, offset: int | OSError) -> BodyLocation | OSError:
+        """Into the folder of bodies, not yet durably."""
+        if isinstance(offset, OSError):
+            return offset
+        try:
+            name = self._signature.sign(BIG_SUFFIX)
+            Path(spooled.path).rename(self._folder / name)
+        except OSError as error:
+            return error
+        crc32 = crc32_combine(zlib.crc32(spooled.header), spooled.body_crc32, spooled.body_length)
+        return BodyLocation(name, offset, len(spooled.header) + spooled.body_length, crc32)
 
     def read(self, location: BodyLocation) -> bytes:
         """The bytes at ``location``. Any thread. BodyMissing, BodyDamaged; OSError when the disk fails.
@@ -127,6 +160,9 @@ class Bodies:
         if self._segment is not None:
             self._segment.close()
             self._segment = None
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
         self._signature.close()
         self._spool_signature.close()
 

@@ -60,29 +60,25 @@ class EmbeddedPlacing(Placing):
         self._bodies = bodies
 
     def place(self, orders: Sequence[AcceptOrder]) -> list[Placed | Refused]:
-        small = [order for order in orders if not isinstance(order.message.content, SpooledBody)]
-        locations = self._locate(small)
-        if isinstance(locations, Refused):
-            return [self._adopt(order) if _is_spooled(order) else locations for order in orders]
-        placed = iter(locations)
-        return [self._adopt(order) if _is_spooled(order) else next(placed) for order in orders]
+        adopted = iter(self._adopt([order for order in orders if _is_spooled(order)]))
+        located = iter(self._locate([order for order in orders if not _is_spooled(order)]))
+        return [next(adopted if _is_spooled(order) else located) for order in orders]
 
-    def _locate(self, orders: Sequence[AcceptOrder]) -> list[Placed] | Refused:
+    def _locate(self, orders: Sequence[AcceptOrder]) -> list[Placed | Refused]:
         if sum(_octets(order) for order in orders) <= IN_ROWS_OCTETS:
             return [_in_row(order) for order in orders]
         try:
             locations = self._bodies.append([order.message for order in orders])
         except OSError as error:
-            return disk_refusal(error)
+            return [disk_refusal(error)] * len(orders)
         return [Placed(order, location, ()) for order, location in zip(orders, locations, strict=True)]
 
-    def _adopt(self, order: AcceptOrder) -> Placed | Refused:
-        content = order.message.content
-        assert isinstance(content, SpooledBody)
-        try:
-            return Placed(order, self._bodies.adopt(content, content.header), ())
-        except OSError as error:
-            return disk_refusal(error)
+    def _adopt(self, orders: Sequence[AcceptOrder]) -> list[Placed | Refused]:
+        spooled = [order.message.content for order in orders if isinstance(order.message.content, SpooledBody)]
+        return [
+            disk_refusal(place) if isinstance(place, OSError) else Placed(order, place, ())
+            for order, place in zip(orders, self._bodies.adopt(spooled), strict=True)
+        ]
 
     def forget(self, refused: Sequence[Placed]) -> None:
         files = [placed.location.segment for placed in refused if _is_spooled(placed.order)]

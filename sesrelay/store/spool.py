@@ -7,6 +7,7 @@ where the body begins, and then the file is the message.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zlib
 from collections.abc import Iterator
@@ -63,18 +64,18 @@ def discard(path: str | Path) -> None:
         Path(path).unlink()
 
 
-def put_header(spooled: SpooledBody, header: bytes, disk: Disk) -> int:
-    """Writes ``header`` to end where the body begins and syncs the file. The message's offset. OSError.
+def put_header(spooled: SpooledBody, disk: Disk) -> int:
+    """Writes the header to end where the body begins and syncs the file. The message's offset.
 
-    ValueError: the header has grown beyond the room that was left for it.
+    OSError; EINVAL when the header has grown beyond the room that was left for it.
     """
-    offset = spooled.reserved - len(header)
+    offset = spooled.reserved - len(spooled.header)
     if offset < 0:
-        raise ValueError(f"header of {len(header)} octets, room for {spooled.reserved}")
+        raise OSError(errno.EINVAL, f"a header of {len(spooled.header)} octets in room for {spooled.reserved}")
     descriptor = os.open(spooled.path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.lseek(descriptor, offset, os.SEEK_SET)
-        write_all(descriptor, [header], disk)
+        write_all(descriptor, [spooled.header], disk)
         disk.sync(descriptor)
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,16 @@ def message(content: bytes | SpooledBody) -> NewMessage:
     )
 
 
-def spool(bodies: Bodies, body: bytes) -> SpooledBody:
+def spool(bodies: Bodies, body: bytes, final_header: bytes = b"\r\n") -> SpooledBody:
     writer = bodies.spool(b"A: b\r\n\r\n")
     writer.write(body)
-    return writer.finish()
+    return replace(writer.finish(), header=final_header)
+
+
+def adopt(bodies: Bodies, body: bytes) -> BodyLocation:
+    (place,) = bodies.adopt([spool(bodies, body)])
+    assert isinstance(place, BodyLocation)
+    return place
 
 
 @pytest.fixture
@@ -103,10 +110,38 @@ def test_after_a_full_disk_the_next_batch_goes_to_a_new_segment(tmp_path: Path) 
 
 
 def test_a_spooled_message_is_adopted_with_its_final_header(bodies: Bodies, tmp_path: Path) -> None:
-    body = os.urandom(300_000)
-    location = bodies.adopt(spool(bodies, body), b"Received: x\r\nA: b\r\n\r\n")
-    assert bodies.read(location) == b"Received: x\r\nA: b\r\n\r\n" + body
+    header, body = b"Received: x\r\nA: b\r\n\r\n", os.urandom(300_000)
+    (location,) = bodies.adopt([spool(bodies, body, header)])
+    assert isinstance(location, BodyLocation)
+    assert bodies.read(location) == header + body
     assert names(tmp_path / "spool") == {"one.lock"}
+
+
+def test_many_are_adopted_at_once_and_the_folder_is_synced_once(tmp_path: Path) -> None:
+    syncs: list[str] = []
+
+    def noted(name: str, function: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(descriptor: int) -> None:
+            syncs.append(name)
+            function(descriptor)
+
+        return sync
+
+    disk = Disk(sync=noted("file", os.fdatasync), sync_folder=noted("folder", os.fsync))
+    with closing(Bodies(tmp_path, "one", disk)) as bodies:
+        all_of_them = [b"%d" % number for number in range(20)]
+        places = bodies.adopt([spool(bodies, body) for body in all_of_them])
+        assert [bodies.read(place) for place in places] == [b"\r\n" + body for body in all_of_them]
+    assert syncs == ["file"] * 20 + ["folder"]
+    assert Bodies(tmp_path, "two").adopt([]) == []
+
+
+def test_one_message_that_cannot_be_adopted_is_not_the_others_fault(bodies: Bodies) -> None:
+    spooled = [spool(bodies, b"%d" % number) for number in range(5)]
+    Path(spooled[2].path).unlink()
+    places = bodies.adopt(spooled)
+    assert isinstance(places[2], FileNotFoundError)
+    assert [bodies.read(p) for p in places if isinstance(p, BodyLocation)] == [b"\r\n0", b"\r\n1", b"\r\n3", b"\r\n4"]
 
 
 def test_a_spooled_message_does_not_go_through_append(bodies: Bodies) -> None:
@@ -134,15 +169,14 @@ def test_a_disk_that_fails_while_adopting_is_told_and_the_rest_goes_on(tmp_path:
     with closing(Bodies(tmp_path, "one", disk)) as bodies:
         spooled = spool(bodies, b"lost")
         trouble.append(OSError(errno.EIO, "injected"))
-        with pytest.raises(OSError, match="injected"):
-            bodies.adopt(spooled, b"\r\n")
-        location = bodies.adopt(spool(bodies, b"kept"), b"\r\n")
-        assert bodies.read(location) == b"\r\nkept"
+        (place,) = bodies.adopt([spooled])
+        assert isinstance(place, OSError)
+        assert bodies.read(adopt(bodies, b"kept")) == b"\r\nkept"
 
 
 def test_a_living_siblings_files_survive_a_sweep_even_without_rows(bodies: Bodies, tmp_path: Path) -> None:
     bodies.append([message(b"not committed yet")])
-    bodies.adopt(spool(bodies, b"neither"), b"\r\n")
+    adopt(bodies, b"neither")
     spool(bodies, b"still coming in")
     before = names(tmp_path / "bodies") | names(tmp_path / "spool")
     with closing(Bodies(tmp_path, "two")) as sibling:
@@ -160,7 +194,7 @@ def test_a_siblings_full_segment_survives_a_sweep_before_its_rows_are_committed(
 def test_a_dead_process_leaves_only_what_rows_need(tmp_path: Path) -> None:
     dead = Bodies(tmp_path, "dead", roll_over_octets=1)
     needed, orphan = (dead.append([message(b"x")])[0] for _ in range(2))
-    big = dead.adopt(spool(dead, b"big"), b"\r\n")
+    big = adopt(dead, b"big")
     spool(dead, b"never accepted")
     dead.close()  # what the kernel does for a process that was killed
     asked: list[str] = []
@@ -250,7 +284,7 @@ def test_an_incarnation_that_comes_back_overwrites_nothing(tmp_path: Path) -> No
     for _ in range(2):
         with closing(Bodies(tmp_path, "same")) as bodies:
             locations += bodies.append([message(b"small")])
-            locations.append(bodies.adopt(spool(bodies, b"big"), b"\r\n"))
+            locations.append(adopt(bodies, b"big"))
     assert len({location.segment for location in locations}) == 4
     with closing(Bodies(tmp_path, "reader")) as reader:
         assert [reader.read(location) for location in locations] == [b"small", b"\r\nbig"] * 2

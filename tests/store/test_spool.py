@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,16 +43,16 @@ def test_the_final_header_ends_where_the_body_begins(
     spooled = writer.finish()
     body = b"".join(chunks)
     assert (spooled.header, spooled.body_length, spooled.body_crc32) == (header, len(body), zlib.crc32(body))
-    offset = put_header(spooled, final, SYSTEM_DISK)
+    offset = put_header(replace(spooled, header=final), SYSTEM_DISK)
     assert path.read_bytes()[offset:] == final + body
 
 
 def test_the_reserved_room_takes_a_header_that_grew_and_no_more(tmp_path: Path) -> None:
     header = b"h" * 70_000
     spooled = SpoolWriter(tmp_path / "a.000001.spool", header).finish()
-    put_header(spooled, header + b"x" * HEADER_GROWTH, SYSTEM_DISK)
-    with pytest.raises(ValueError, match="room for"):
-        put_header(spooled, b"x" * (spooled.reserved + 1), SYSTEM_DISK)
+    put_header(replace(spooled, header=header + b"x" * HEADER_GROWTH), SYSTEM_DISK)
+    with pytest.raises(OSError, match="in room for"):
+        put_header(replace(spooled, header=b"x" * (spooled.reserved + 1)), SYSTEM_DISK)
 
 
 def test_a_message_that_is_not_wanted_leaves_no_file(tmp_path: Path) -> None:
