@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 
@@ -154,6 +155,17 @@ def test_no_password_is_ever_logged(house: House, caplog: pytest.LogCaptureFixtu
     text = caplog.text + repr(ours)
     for secret in (PASSWORD, PASSWORD64, PLAIN):
         assert secret.decode() not in text
+
+
+def test_a_login_that_takes_its_time_holds_up_nobody_else(house: House) -> None:
+    client = house.greeted()
+    house.relay.gate = asyncio.Event()
+    client.send(b"AUTH PLAIN " + PLAIN + b"\r\n")
+    house.until(lambda: len(house.relay.logins) == 1)
+    other = house.greeted()
+    other.say(b"NOOP\r\n", OK)
+    house.call(house.relay.gate.set)
+    client.expect(LOGGED_IN)
 
 
 def test_a_login_survives_a_message(house: House) -> None:

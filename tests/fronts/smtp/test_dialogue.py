@@ -284,6 +284,14 @@ def test_8bitmime_is_passed_on(house: House) -> None:
     assert submission.content == "Subject: x\r\n\r\nbücher\r\n".encode()
 
 
+def test_8_bit_without_8bitmime_passes_unchanged_as_clients_send_it(house: House) -> None:
+    client = house.logged_in()
+    client.say(ENVELOPE, OK + OK + GO)
+    client.say(b"Subject: x\r\n\r\nb\xfccher\r\n.\r\n", ACCEPTED)
+    assert house.relay.bodies == [b"Subject: x\r\n\r\nb\xfccher\r\n"]
+    assert not house.relay.submissions[0].eight_bit
+
+
 def test_an_odd_client_name_is_taken_and_cleaned(house: House) -> None:
     client = house.greeted()
     client.say("EHLO Büro (x) <y>\r\n".encode(), SECURE_EHLO)

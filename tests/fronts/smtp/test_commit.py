@@ -1,0 +1,130 @@
+"""From the final dot to the 250: nothing that the client does in between stops a commit, and drain loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+import pytest
+
+from sesrelay import killpoints
+from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GO, GREETING, OK, Client, House
+
+RESTARTING = b"421 Service is restarting, please connect again\r\n"
+
+
+def under_way(house: House) -> Client:
+    """A message whose commit has begun and does not end."""
+    client = house.logged_in()
+    house.relay.gate = asyncio.Event()
+    client.say(ENVELOPE, OK + OK + GO)
+    client.send(b"x\r\n.\r\n")
+    house.until(lambda: len(house.relay.submissions) == 1)
+    return client
+
+
+@pytest.mark.parametrize("how", ["half-close", "close", "reset"])
+def test_a_client_that_leaves_after_the_final_dot_does_not_stop_the_commit(house: House, how: str) -> None:
+    client = under_way(house)
+    if how == "half-close":
+        client.socket.shutdown(socket.SHUT_WR)
+    elif how == "reset":
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how != "half-close":
+        client.socket.close()
+    house.until(lambda: house.made[0]._gone)
+    assert house.relay.bodies == []
+    house.call(house.relay.gate.set)
+    house.until(lambda: house.relay.bodies == [b"x\r\n"])
+    house.until(lambda: house.memory.held == 0)
+
+
+def test_what_comes_during_a_commit_waits_unread_for_its_end(house: House) -> None:
+    client = under_way(house)
+    client.send(b"NOOP\r\n")
+    house.until(lambda: house.made[0]._reading_paused)
+    for _ in range(20):
+        client.send(b"NOOP\r\n" * 1000)
+    house.settle()
+    assert len(house.made[0]._buffer) < 6 * 20_001
+    house.call(house.relay.gate.set)
+    client.expect(ACCEPTED + OK * 20_001)
+
+
+def test_the_250_comes_after_the_place_where_a_process_may_die(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = house.logged_in()
+    written: list[bytes] = []
+    reached: list[tuple[str, int, int]] = []
+    connection = house.made[0]
+    write = connection._write
+    monkeypatch.setattr(connection, "_write", lambda reply: (written.append(reply), write(reply)))
+
+    def note(point: str) -> None:
+        reached.append((point, len(house.relay.bodies), written.count(ACCEPTED)))
+
+    monkeypatch.setattr(killpoints, "reached", note)
+    client.say(ENVELOPE, OK + OK + GO)
+    client.say(b"x\r\n.\r\n", ACCEPTED)
+    assert reached == [("before-250", 1, 0)]
+    assert written.count(ACCEPTED) == 1
+
+
+def drain(house: House) -> Any:
+    return asyncio.run_coroutine_threadsafe(house._doors[-1].drain(60), house.loop)
+
+
+def test_drain_tells_who_waits_and_finishes_what_is_under_way(house: House) -> None:
+    client = under_way(house)
+    door = house._doors[-1]
+    port = house._servers[-1].sockets[0].getsockname()[1]
+    other = house.secure(port)
+    other.expect(GREETING)
+    writing = house.secure(port)
+    writing.expect(GREETING)
+    house.settle()
+    draining = drain(house)
+    assert other.rest() == RESTARTING
+    assert writing.rest() == RESTARTING
+    assert not draining.done()
+    house.call(house.relay.gate.set)
+    assert client.rest() == ACCEPTED + RESTARTING
+    house.until(lambda: door.connections == 0)
+    house.advance(1)
+    draining.result(10)
+    assert len(house.relay.bodies) == 1
+
+
+def test_drain_lets_a_message_that_is_coming_in_be_finished(house: House) -> None:
+    client = house.logged_in()
+    client.say(ENVELOPE, OK + OK + GO)
+    house.call(lambda: setattr(house._doors[-1], "draining", True))
+    client.send(b"hello\r\n.\r\nMAIL FROM:<a@sender.example>\r\n")
+    assert client.rest() == ACCEPTED + RESTARTING
+    assert house.relay.bodies == [b"hello\r\n"]
+
+
+def test_drain_refuses_a_faulty_message_as_ever(house: House) -> None:
+    client = house.logged_in()
+    client.say(ENVELOPE, OK + OK + GO)
+    house.call(lambda: setattr(house._doors[-1], "draining", True))
+    client.send(b"a\0b\r\n.\r\n")
+    assert client.rest() == b"554 Transaction failed: Message contains a NUL character.\r\n" + RESTARTING
+
+
+def test_drain_takes_nobody_in_any_more(house: House) -> None:
+    _, port = house.open()
+    drain(house)
+    house.settle()
+    assert house.connect(port).rest() == b"421 Too many concurrent SMTP connections\r\n"
+
+
+def test_drain_gives_up_when_its_time_is_over(house: House) -> None:
+    under_way(house)
+    draining = drain(house)
+    house.settle()
+    house.advance(59)
+    assert not draining.done()
+    house.advance(2)
+    draining.result(10)
