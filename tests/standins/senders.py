@@ -45,6 +45,13 @@ def body(mark: str, size: int) -> bytes:
     return line * (size // len(line) + 1)
 
 
+def message(size: int, recipients: int = 1) -> tuple[str, tuple[str, ...], bytes]:
+    """A new one: the mark by which it is known again, its recipients (named after it), and its octets."""
+    mark = uuid.uuid4().hex
+    header = f"From: app@{DOMAIN}\r\nSubject: crash\r\nX-Mark: {mark} {size}\r\n\r\n".encode()
+    return mark, tuple(f"{mark}-{each}@next-hop.example" for each in range(recipients)), header + body(mark, size)
+
+
 def mark_of(copy: Copy) -> str:
     """Which message it is; every octet of its body is checked on the way."""
     header, _, content = copy.content.partition(b"\r\n\r\n")
@@ -114,16 +121,14 @@ class Senders:
                 self._stop.wait(PAUSE_SECONDS)
 
     def _send(self, client: smtplib.SMTP, chance: random.Random) -> None:
-        mark = uuid.uuid4().hex
         (size,) = chance.choices([size for _, size in self._sizes], [share for share, _ in self._sizes])
-        recipients = tuple(f"{mark}-{each}@next-hop.example" for each in range(chance.choice([1, 1, 1, 3])))
-        header = f"From: app@{DOMAIN}\r\nSubject: crash\r\nX-Mark: {mark} {size}\r\n\r\n".encode()
+        mark, recipients, content = message(size, chance.choice([1, 1, 1, 3]))
         client.mail(f"app@{DOMAIN}")
         for recipient in recipients:
             client.rcpt(recipient)
         with self._lock:
             self.promises.unknown.add(mark)
-        code, text = client.data(header + body(mark, size))
+        code, text = client.data(content)
         with self._lock:
             self.promises.unknown.discard(mark)
             if code == 250:
