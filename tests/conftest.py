@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from tests.clock import FakeClock
 
+pytest_plugins = ["tests.databases"]
+
 # How long one example takes says more about who else uses the machine than about the code.
 settings.register_profile("sesrelay", deadline=None)
 settings.load_profile("sesrelay")

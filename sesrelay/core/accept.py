@@ -233,10 +233,10 @@ class Acceptance:
         except BaseException:
             self._withdraw(message)
             raise
-        if accepted.replayed:
-            self._withdraw(message)
-        elif accepted.claims:
+        if accepted.claims:
             self._hand_over.take(accepted.claims, content if isinstance(content, bytes) else None)
+        else:  # accepted before, or this process may claim nothing at present
+            self._withdraw(message)
         return accepted.message_id
 
     def _withdraw(self, message: NewMessage) -> None:

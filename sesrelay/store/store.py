@@ -25,10 +25,10 @@ from sesrelay.store.bodies import Bodies
 from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
 from sesrelay.store.database import Database, StoreOptions, check_keyring, check_schema
 from sesrelay.store.engine import Engine
-from sesrelay.store.errors import DatabaseAway
+from sesrelay.store.errors import DatabaseAway, StoreError
 from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
 from sesrelay.store.reader import Reader
-from sesrelay.store.segments import BodyDamaged, BodyMissing
+from sesrelay.store.segments import BodyMissing
 from sesrelay.store.session import Session
 from sesrelay.store.settling import Place
 from sesrelay.store.spool import SpoolWriter
@@ -242,19 +242,22 @@ class Store:
         """Rows to be told now; another worker sees them again in a minute, unless they are deleted or postponed."""
         return await self.write(partial(outbox.take_due, kind=kind, limit=limit))
 
-    async def verify(self, *, bodies: bool = True) -> list[str]:
-        """Everything that does not agree with itself, one line each; ``bodies``: reads what is still needed, too."""
-        books = await self.read(verify.books)
-        faults = [str(one) for one in books if not one.balance]
+    async def verify(self, progress: Callable[[int], None] = lambda _read: None) -> list[str]:
+        """Everything that does not agree with itself, one line each. ``progress`` hears of bodies that were read.
+
+        Bodies that are still needed are read, too. StoreError when the database itself cannot be read.
+        """
+        faults = [str(one) for one in await self.read(verify.books) if not one.balance]
         faults += await self.read(verify.faults_of_recipients)
         page = await self.read(partial(verify.page_of_messages, after=None))
         while True:
             faults += page.faults
-            for message_id, location in page.unfinished if bodies else ():
+            for message_id, location in page.unfinished:
                 try:
                     await self.body(message_id, location)
-                except (BodyDamaged, OSError) as error:
-                    faults.append(f"message {message_id}: {error}")
+                except (StoreError, OSError) as error:
+                    faults.append(f"message {message_id}: its body cannot be read: {error}")
+            progress(len(page.unfinished))
             if page.last is None:
                 return faults
             page = await self.read(partial(verify.page_of_messages, after=page.last))

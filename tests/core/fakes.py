@@ -74,6 +74,8 @@ class FakeStore:
         self.settled: list[Settlement] = []
         self.lost: set[tuple[MessageId, int]] = set()
         self.trouble: Exception | None = None
+        self.claims = True
+        """False: as a worker that was declared dead, which may claim nothing."""
 
     async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts:
         if self.known is None:
@@ -103,7 +105,8 @@ class FakeStore:
             self.limits = order.judge(found, self.limits, self.clock.now())
         self.invocations[invocation] = (order.request_hash, message.message_id)
         self.orders.append(order)
-        return Accepted(message.message_id, tuple(claim(message, r) for r in message.recipients if r.claimed))
+        claimed = [r for r in message.recipients if r.claimed and self.claims]
+        return Accepted(message.message_id, tuple(claim(message, r) for r in claimed))
 
     async def settle(self, settlements: Sequence[Settlement]) -> frozenset[tuple[MessageId, int]]:
         self.settled += settlements

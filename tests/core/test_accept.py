@@ -77,6 +77,13 @@ async def test_what_was_admitted_is_withdrawn_when_the_store_refuses(bench: Benc
     assert not bench.hand_over.taken
 
 
+async def test_what_was_admitted_is_withdrawn_when_this_process_may_claim_nothing(bench: Bench) -> None:
+    bench.store.claims = False
+    await bench.acceptance.accept(submission())
+    assert [w[:2] for w in bench.hand_over.withdrawn] == [(ACCOUNT, "example.net")]
+    assert not bench.hand_over.taken
+
+
 async def test_an_address_that_is_named_twice_gets_one_copy_and_counts_once(bench: Bench) -> None:
     await bench.acceptance.accept(submission(recipients=("a@b.example", "a@b.example")))
     assert len(bench.store.orders[0].message.recipients) == 1

@@ -19,10 +19,7 @@ from sesrelay.store import Store
 from sesrelay.store.retention import Keep
 from sesrelay.store.schema import bodies, messages
 from tests.clock import FakeClock
-from tests.store.conftest import another, database_url, fresh_database, migrated, options, postgres_server, store
 from tests.store.samples import an_order, open_account, settled
-
-__all__ = ["another", "database_url", "fresh_database", "migrated", "options", "postgres_server", "store"]
 
 KEEP = Keep(3 * DAY, 14 * DAY, 30 * DAY)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from sesrelay.core import verify
 from sesrelay.fronts.cli.output import document, progress
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
 from sesrelay.store import migrate as apply_migrations
@@ -34,7 +33,7 @@ def verify_data(session: Session, *, as_json: bool) -> int:
         read += bodies
         progress(f"{read} bodies read")
 
-    found = session.run(lambda store: verify.faults(store, count))
+    found = session.run(lambda store: store.verify(count))
     progress("")
     if as_json:
         document({"ok": not found, "faults": found, "bodies_read": read})

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from sesrelay.fronts.cli.main import run
-from tests.store.conftest import Postgres, postgres_server
-
-__all__ = ["postgres_server"]
+from tests.databases import Postgres
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Both databases for every test of the store: the embedded one, and a real PostgreSQL server out of a wheel."""
+"""Both databases for every test that wants them: the embedded one, and a real PostgreSQL server out of a wheel."""
 
 from __future__ import annotations
 
