@@ -135,3 +135,5 @@ class Senders:
                 self.promises.accepted[mark] = (text.decode().removeprefix("Ok "), recipients)
             else:
                 (self.promises.deferred if code < 500 else self.promises.refused).append(f"{code} {text.decode()}")
+        if code != 250:
+            self._stop.wait(PAUSE_SECONDS)
