@@ -60,6 +60,8 @@ class SmtpServer(ShortWay):
     def _begin(self, transport: asyncio.BaseTransport) -> None:
         """A new session: at the start, and after STARTTLS, when everything before is forgotten."""
         ssl_object = transport.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            ssl_object.on_client_closed = self.client_closed
         region = self._door.region(ssl_object)
         self.hostname = self._around.endpoints[region]
         self._session = Session(
@@ -82,7 +84,7 @@ class SmtpServer(ShortWay):
             super().connection_lost(error)
 
     def eof_received(self) -> bool:
-        """A client that has closed its side is not answered any more; a commit under way goes on."""
+        """A client that has gone is not answered any more; a commit under way goes on."""
         return False
 
     async def push(self, status: str | bytes) -> None:

@@ -68,6 +68,8 @@ class ShortWay(Foundation):
         self._reading_paused = False
         self._switching = False
         self._gone = False
+        self._client_closed = False
+        """It sends nothing more, but may still listen."""
         self.alive = True
         """The client gave a sign of life since the door looked last."""
 
@@ -142,9 +144,22 @@ class ShortWay(Foundation):
         elif not turns and not self._held & WAITING:
             self._held |= WAITING
             self.loop.call_soon(self._go_on)
+        elif self._client_closed:
+            self._close_behind_the_last_reply()
         elif self._reading_paused and not self._held & STOPPED:
             self._reading_paused = False
             self._channel.resume_reading()
+
+    def client_closed(self) -> None:
+        """The client has closed its direction of TLS; all that it sent is here, or is handed over next."""
+        if not self._client_closed:
+            self._client_closed = True
+            self.loop.call_soon(self._close_behind_the_last_reply)
+
+    def _close_behind_the_last_reply(self) -> None:
+        if not self._gone and not self._held & STOPPED:
+            self._held |= CLOSING
+            self._channel.close()
 
     def _goes_long_way(self, line: bytes) -> bool:
         """Gives a response that ``smtp_AUTH`` waits for, or a command that aiosmtpd's loop finds well-formed, to it."""
@@ -212,7 +227,7 @@ class ShortWay(Foundation):
         self._held &= ~WAITING
         if self._door.draining and self._body is None:
             self._end(replies.SHUTTING_DOWN)
-        elif (self._buffer or self._reading_paused) and not self._held & UNREAD:
+        elif (self._buffer or self._reading_paused or self._client_closed) and not self._held & UNREAD:
             self._work_off(self._buffer)
 
     def _end(self, reply: bytes) -> None:

@@ -8,14 +8,34 @@ ended with tells its region, for STARTTLS as for TLS from the first octet.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 log = structlog.get_logger()
 
 _Stamp = tuple[tuple[int, int, int], ...]
+
+
+class OneWaySSLObject(ssl.SSLObject):
+    """Lets a client close its direction and still be answered (RFC 8446 §6.1).
+
+    The loops' transports close both directions as soon as they read the client's close_notify. Exim sends QUIT and
+    the end of its side right behind the final dot, which stunnel makes a close_notify of: without its 250 it would
+    send the message again, for ever.
+    """
+
+    on_client_closed: Callable[[], None] | None = None
+    """Told instead of the transport; who sets it closes the transport when everything is said."""
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - ssl's name
+        got = super().read(len, buffer)
+        if got or self.on_client_closed is None:
+            return got
+        self.on_client_closed()
+        raise ssl.SSLWantReadError
 
 
 class TlsContexts:
@@ -61,6 +81,7 @@ class TlsContexts:
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslobject_class = OneWaySSLObject
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.num_tickets = 1

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -168,6 +169,13 @@ class Client:
         """In TLS from here on."""
         self.socket = context.wrap_socket(self.socket, server_hostname=name)
         return self
+
+    def close_our_side(self) -> None:
+        """Says in TLS that nothing more will come, and goes on listening."""
+        self.socket.settimeout(0)
+        with suppress(ssl.SSLWantReadError):
+            self.socket.unwrap()
+        self.socket.settimeout(10)
 
     def __enter__(self) -> Self:
         return self

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from sesrelay import killpoints
-from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GO, GREETING, OK, Client, House
+from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GO, GREETING, HOST, OK, PLAIN, SECURE_EHLO, Client, House, T
 
 RESTARTING = b"421 Service is restarting, please connect again\r\n"
 
@@ -39,6 +42,56 @@ def test_a_client_that_leaves_after_the_final_dot_does_not_stop_the_commit(house
     house.call(house.relay.gate.set)
     house.until(lambda: house.relay.bodies == [b"x\r\n"])
     house.until(lambda: house.memory.held == 0)
+
+
+def test_a_client_that_has_closed_its_side_of_tls_behind_the_final_dot_gets_its_250(house: House) -> None:
+    client = under_way(house)
+    client.send(b"QUIT\r\n")
+    client.close_our_side()
+    house.until(lambda: house.made[0]._client_closed)
+    house.call(house.relay.gate.set)
+    assert client.rest() == ACCEPTED + b"221 Bye\r\n"
+
+
+def all_at_once(house: House, octets: bytes) -> bytes:
+    """What a client gets that says everything, closes its direction of TLS, and only then reads."""
+    connection = house.connect(house.open("tls")[1]).socket
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = house.trust.wrap_bio(incoming, outgoing, server_hostname=HOST)
+
+    def exchange(act: Callable[[], T]) -> T:
+        while True:
+            try:
+                return act()
+            except ssl.SSLWantReadError:
+                connection.sendall(outgoing.read())
+                incoming.write(connection.recv(65536))
+
+    exchange(tls.do_handshake)
+    tls.write(octets)
+    with suppress(ssl.SSLWantReadError):
+        tls.unwrap()
+    got = b""
+    with suppress(ssl.SSLZeroReturnError):  # the other side has closed its direction, too
+        while True:
+            got += exchange(lambda: tls.read(65536))
+    return got
+
+
+def test_a_client_that_has_said_all_at_once_and_closed_its_side_of_tls_is_answered(house: House) -> None:
+    login = b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\n"
+    said = login + b"NOOP\r\n" * 500 + ENVELOPE + b"x\r\n.\r\nNOOP\r\nhalf a comm"
+    replies = GREETING + SECURE_EHLO + b"235 Authentication successful.\r\n" + OK * 500 + OK + OK + GO + ACCEPTED + OK
+    assert all_at_once(house, said) == replies
+    house.until(lambda: house.made[0]._gone)
+
+
+def test_a_client_that_closes_its_side_of_tls_in_a_message_is_done(house: House) -> None:
+    login = b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\n"
+    assert all_at_once(house, login + ENVELOPE + b"half a mess").endswith(OK + OK + GO)
+    house.until(lambda: house.made[0]._gone)
+    assert house.memory.held == 0
+    assert house.relay.submissions == []
 
 
 def test_what_comes_during_a_commit_waits_unread_for_its_end(house: House) -> None:
