@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.standins.next_hop import NextHop
-from tests.standins.relay import RelayStandIn
+from tests.standins.relay import ENDPOINT, RelayStandIn, free_port
 
 pytest.register_assert_rewrite("tests.peers.samples")
 from tests.peers.samples import assert_only_the_relays_fields_differ, marked  # noqa: E402 - shows what differs
@@ -68,6 +70,30 @@ def relay(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[Re
     """The relay between."""
     with RelayStandIn(tmp_path_factory.mktemp("relay"), next_hop=hop.port) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def tunnel(tmp_path_factory: pytest.TempPathFactory, relay: RelayStandIn) -> Iterator[int]:
+    """The guide's "Setting Up a Secure Tunnel": stunnel adds TLS for those who have none; its port."""
+    programs, folder, port = unpacked("stunnel"), tmp_path_factory.mktemp("tunnel"), free_port()
+    (folder / "stunnel.conf").write_text(
+        f"foreground = yes\npid =\n"
+        f"[smtp-tls-wrapper]\naccept = 127.0.0.1:{port}\nclient = yes\nconnect = 127.0.0.1:{relay.tls_port}\n"
+        f"sni = {ENDPOINT}\ncheckHost = {ENDPOINT}\nverifyChain = yes\nCAfile = {relay.ca}\n"
+    )
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(library(programs, "libwrap.so.0").parent)}
+    with (folder / "log").open("wb") as log:
+        running = subprocess.Popen(
+            [programs / "usr/bin/stunnel", folder / "stunnel.conf"], env=environment, stdout=log, stderr=log
+        )
+    deadline = time.monotonic() + 10
+    while b"Configuration successful" not in (folder / "log").read_bytes():
+        assert running.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.05)
+    yield port
+    running.terminate()
+    running.wait()
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.peers
 # Users that every Debian has, so that none must be made.
 OWNER, GROUP = "mail", "news"
 
-THE_GUIDES_LINES = """\
-relayhost = {endpoint}:{port}
+THE_GUIDES_LINES = {
+    "STARTTLS": """\
+relayhost = {destination}
 smtp_sasl_auth_enable = yes
 smtp_sasl_security_options = noanonymous
 smtp_sasl_password_maps = hash:{etc}/sasl_passwd
@@ -29,7 +30,15 @@ smtp_use_tls = yes
 smtp_tls_security_level = encrypt
 smtp_tls_note_starttls_offer = yes
 smtp_tls_CAfile = {ca}
-"""
+""",
+    "secure tunnel": """\
+relayhost = {destination}
+smtp_sasl_auth_enable = yes
+smtp_sasl_security_options = noanonymous
+smtp_tls_security_level = may
+smtp_sasl_password_maps = hash:{etc}/sasl_passwd
+""",
+}
 
 THIS_MACHINES_LINES = """\
 compatibility_level = 3.6
@@ -79,17 +88,17 @@ postlog unix-dgram n - n - 1 postlogd
 class Postfix:
     """Unpacked Postfix with a queue and a configuration of its own."""
 
-    def __init__(self, folder: Path, relay: RelayStandIn) -> None:
-        self.folder, self.etc = folder, folder / "etc"
+    def __init__(self, folder: Path, way: str, destination: str, relay: RelayStandIn) -> None:
+        self.folder, self.etc, self.destination = folder, folder / "etc", destination
         self._programs = unpacked("postfix")
         self._lay_out()
         places = {"folder": folder, "etc": self.etc, "programs": self._programs}
-        guide = THE_GUIDES_LINES.format(endpoint=ENDPOINT, port=relay.starttls_port, ca=relay.ca, **places)
+        guide = THE_GUIDES_LINES[way].format(destination=destination, ca=relay.ca, **places)
         (self.etc / "main.cf").write_text(guide + THIS_MACHINES_LINES.format(**places))
         (self.etc / "master.cf").write_text(MASTER)
         (self.etc / "hosts").write_text(f"127.0.0.1 {ENDPOINT}\n")
         passwords = self.etc / "sasl_passwd"
-        passwords.write_text(f"{ENDPOINT}:{relay.starttls_port} {relay.user_name}:{relay.password}\n")
+        passwords.write_text(f"{destination} {relay.user_name}:{relay.password}\n")
         self._run("usr/sbin/postmap", f"hash:{passwords}")
         passwords.unlink()  # as the guide recommends
 
@@ -167,11 +176,18 @@ class Postfix:
         return file.read_text() if file.exists() else "no log"
 
 
-@pytest.fixture(scope="module")
-def postfix(open_folder: Path, relay: RelayStandIn) -> Iterator[Postfix]:
+@pytest.fixture(scope="module", params=THE_GUIDES_LINES)
+def postfix(request: pytest.FixtureRequest, open_folder: Path, relay: RelayStandIn) -> Iterator[Postfix]:
     if os.geteuid() != 0:
         lacking("Postfix runs as root only")
-    made = Postfix(open_folder, relay)
+    if request.param == "STARTTLS":
+        destination = f"{ENDPOINT}:{relay.starttls_port}"
+    else:
+        destination = f"127.0.0.1:{request.getfixturevalue('tunnel')}"
+    folder = open_folder / request.param.replace(" ", "-")
+    folder.mkdir()
+    folder.chmod(0o711)
+    made = Postfix(folder, request.param, destination, relay)
     made.start()
     yield made
     made.stop()
@@ -186,8 +202,10 @@ def test_postfix_relays_a_message(postfix: Postfix, arrives_unchanged: Check, sa
         raise
 
 
-def test_postfix_came_by_starttls_and_logged_in(postfix: Postfix, arrives_unchanged: Check) -> None:
+def test_postfix_logs_our_message_id(postfix: Postfix, arrives_unchanged: Check) -> None:
     arrives_unchanged(SAMPLES["plain"], postfix.send)
-    sent = [line for line in postfix.log.splitlines() if "status=sent (250 Ok 0100" in line]
-    assert sent, postfix.log
-    assert f"relay={ENDPOINT}[127.0.0.1]" in sent[-1]
+    host, _, port = postfix.destination.partition(":")
+    eventually = time.monotonic() + 10
+    while f"relay={host}[127.0.0.1]:{port}" not in postfix.log or "status=sent (250 Ok 0100" not in postfix.log:
+        assert time.monotonic() < eventually, postfix.log
+        time.sleep(0.05)
