@@ -52,6 +52,9 @@ class Counts(Protocol):
     def settled(self, outcome: str, seconds: float) -> None:
         """A recipient reached this state, so long after acceptance."""
 
+    def captured(self, recipients: int) -> None:
+        """Recipients are kept here since their acceptance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -127,6 +130,7 @@ def build(
         keyring=keyring,
         schedule=_schedule(settings),
         settled=_counter(counts, clock),
+        captured=counts.captured,
     )
     front = Surroundings(
         relay=relay,

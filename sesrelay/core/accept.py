@@ -49,6 +49,9 @@ class AcceptStore(Protocol):
 class HandOver(Protocol):
     """This worker's own delivery: takes new mail from memory, without a way through the database."""
 
+    def captures(self, domain: str) -> bool:
+        """Whether mail to that domain is kept here: it is finished with its acceptance."""
+
     def admits(self, account_id: str, domain: str, octets: int) -> bool:
         """Whether there is room for one more recipient of that destination and account; if so, it is taken."""
 
@@ -84,7 +87,10 @@ class Acceptance:
         hand_over: HandOver,
         *,
         burst_seconds: float = 1.0,
+        captured: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """``captured`` hears how many recipients of an accepted message are kept here, for counting."""
+        self._captured = captured
         self._store = store
         self._clock = clock
         self._chance = chance
@@ -218,12 +224,14 @@ class Acceptance:
 
     def _recipients(self, submission: Submission, octets: int) -> tuple[NewRecipient, ...]:
         """Each address once, in the client's order; as many as there is room for go straight to our own delivery."""
-        admits = self._hand_over.admits
-        account_id = submission.account_id
-        return tuple(
-            NewRecipient(number, address, domain := domain_of(address), admits(account_id, domain, octets))
-            for number, address in enumerate(_distinct(submission.recipients))
-        )
+        hand_over, account_id = self._hand_over, submission.account_id
+        recipients: list[NewRecipient] = []
+        for number, address in enumerate(_distinct(submission.recipients)):
+            domain = domain_of(address)
+            captured = hand_over.captures(domain)
+            claimed = not captured and hand_over.admits(account_id, domain, octets)
+            recipients.append(NewRecipient(number, address, domain, claimed, captured))
+        return tuple(recipients)
 
     async def _apply(self, order: AcceptOrder) -> MessageId:
         message = order.message
@@ -237,6 +245,9 @@ class Acceptance:
             self._hand_over.take(accepted.claims, content if isinstance(content, bytes) else None)
         else:  # accepted before, or this process may claim nothing at present
             self._withdraw(message)
+        captured = sum([recipient.captured for recipient in message.recipients])
+        if captured and not accepted.replayed:
+            self._captured(captured)
         return accepted.message_id
 
     def _withdraw(self, message: NewMessage) -> None:

@@ -35,9 +35,15 @@ class Relay:
         schedule: Schedule = DEFAULT,
         burst_seconds: float = 1.0,
         settled: Callable[[Settlement], None] = lambda _: None,
+        captured: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``chance(n)``: n octets that nobody can foresee; ``settled`` hears of every outcome that was written."""
-        self._acceptance = Acceptance(store, clock, chance, naming, hand_over, burst_seconds=burst_seconds)
+        """``chance(n)``: n octets that nobody can foresee.
+
+        ``settled`` hears of every outcome that was written, ``captured`` of recipients that are kept as they come.
+        """
+        self._acceptance = Acceptance(
+            store, clock, chance, naming, hand_over, burst_seconds=burst_seconds, captured=captured
+        )
         self._desk = LoginDesk(store, keyring, chance)
         self._settling = Settling(store, clock, chance, schedule, settled)
         self.notices = Publishing(store, clock, self.accept)

@@ -134,6 +134,10 @@ class DeliveryWorker:
 
     # HandOver
 
+    def captures(self, domain: str) -> bool:
+        """Whether mail for a domain is kept here as soon as it is accepted."""
+        return self._destination(domain) is None
+
     def admits(self, account_id: str, domain: str, octets: int) -> bool:  # noqa: ARG002 - content may stay out
         """May this recipient be claimed for us? The bound is soft by the number of acceptances under way."""
         if self._draining or not self._lease.held():

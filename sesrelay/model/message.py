@@ -98,7 +98,10 @@ class Submission:
 
 
 class RecipientState(StrEnum):
-    """Where a recipient's copy stands. Held, claimed and in doubt are flags of queued, not states."""
+    """Where a recipient's copy stands. Held, claimed and in doubt are flags of queued, not states.
+
+    A recipient begins as queued; as captured where the route says so when the message is accepted.
+    """
 
     QUEUED = "queued"
     CAPTURED = "captured"
@@ -145,6 +148,8 @@ class NewRecipient:
     """Lower case; the lane's name."""
     claimed: bool
     """True: handed to this worker's own delivery in memory; False: left in its lane for any worker."""
+    captured: bool = False
+    """True: its copy is kept here and goes nowhere; its state is final from the first moment on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,10 @@ class WorkerMetrics:
         if outcome == "delivered":
             self._delivery.add(seconds)
 
+    def captured(self, recipients: int) -> None:
+        """Recipients are kept here since their acceptance."""
+        self._outcomes["captured"] += recipients
+
     def committed(self, size: int) -> None:
         """So many accepts and settles went into one commit."""
         self._batches.add(size)

@@ -12,17 +12,21 @@ from typing import Final
 
 from sesrelay.model.account import AccountFacts, LimitState
 from sesrelay.model.clock import DAY, MINUTE, Micros
-from sesrelay.model.message import BodyLocation, Claim, MessageId, NewMessage
+from sesrelay.model.message import BodyLocation, Claim, MessageId, NewMessage, RecipientState
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.store.effects import ACCEPTED, SENT, Effects
+from sesrelay.store.effects import ACCEPTED, CAPTURED, SENT, Effects
 from sesrelay.store.facts import Key
 from sesrelay.store.hot import Hot, Row
-from sesrelay.store.schema import ORIGIN_CODES
+from sesrelay.store.schema import ORIGIN_CODES, STATE_CODES
 
 Judge = Callable[[AccountFacts, LimitState, Micros], LimitState]
 """The rules' word on one message: the account's limits after it, or Refused."""
 
 WINDOW_MINUTES: Final = DAY // MINUTE
+KEPT: Final = "captured"
+"""Kind of the history row of a recipient whose copy is kept here since its acceptance."""
+_QUEUED_CODE: Final = STATE_CODES[RecipientState.QUEUED]
+_CAPTURED_CODE: Final = STATE_CODES[RecipientState.CAPTURED]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,11 +240,16 @@ def _recipient_rows(message: NewMessage, claimed_by: int | None, effects: Effect
     message_id, account_id, at = message.message_id, message.account_id, message.accepted_at
     rows: list[Row] = []
     for one in message.recipients:
-        if one.claimed and claimed_by is not None:
-            rows.append((message_id, one.number, account_id, one.address, one.domain, 1, claimed_by, at, at))
+        number, address, domain = one.number, one.address, one.domain
+        if one.captured:
+            rows.append((message_id, number, account_id, address, domain, _CAPTURED_CODE, 0, None, 0, 1, at))
+            effects.history.append((message_id, number, 1, at, KEPT, "{}"))
+            effects.counters(account_id, message.region)[CAPTURED] += 1
+        elif one.claimed and claimed_by is not None:
+            rows.append((message_id, number, account_id, address, domain, _QUEUED_CODE, 1, claimed_by, at, 0, at))
         else:
-            rows.append((message_id, one.number, account_id, one.address, one.domain, 0, None, at, at))
-            effects.wait_in_lane(one.domain, account_id, at)
+            rows.append((message_id, number, account_id, address, domain, _QUEUED_CODE, 0, None, at, 0, at))
+            effects.wait_in_lane(domain, account_id, at)
     return rows
 
 

@@ -12,6 +12,7 @@ QUARTER: Final = 15 * MINUTE
 
 ACCEPTED: Final = COUNTERS.index("accepted")
 SENT: Final = COUNTERS.index("sent")
+CAPTURED: Final = COUNTERS.index("captured")
 HARD_BOUNCES: Final = COUNTERS.index("hard_bounces")
 COUNTER_OF: Final = {state: COUNTERS.index(state) for state in RecipientState if state is not RecipientState.QUEUED}
 

@@ -27,7 +27,8 @@ MESSAGE_COLUMNS: Final = (
     "eight_bit", "hops", "body_hash", "tags",
 )  # fmt: skip
 RECIPIENT_COLUMNS: Final = (
-    "message_id", "number", "account_id", "address", "domain", "attempts", "claimed_by", "due_at", "changed_at",
+    "message_id", "number", "account_id", "address", "domain", "state", "attempts", "claimed_by", "due_at", "sequence",
+    "changed_at",
 )  # fmt: skip
 COUNTERS: Final = (
     "accepted", "sent", "captured", "delivered", "bounced", "suppressed", "rejected", "expired", "cancelled",

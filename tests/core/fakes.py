@@ -139,9 +139,13 @@ class FakeHandOver:
 
     def __init__(self, room: int = 1000) -> None:
         self.room = room
+        self.captured: set[str] = set()
         self.taken: list[tuple[tuple[Claim, ...], bytes | None]] = []
         self.asked: list[tuple[str, str, int]] = []
         self.withdrawn: list[tuple[str, str, int]] = []
+
+    def captures(self, domain: str) -> bool:
+        return domain in self.captured
 
     def admits(self, account_id: str, domain: str, octets: int) -> bool:
         self.asked.append((account_id, domain, octets))

@@ -21,7 +21,10 @@ class Bench:
         self.clock = clock
         self.store = FakeStore(clock, facts(**known))
         self.hand_over = FakeHandOver(room)
-        self.acceptance = Acceptance(self.store, clock, os.urandom, naming, self.hand_over)
+        self.captured: list[int] = []
+        self.acceptance = Acceptance(
+            self.store, clock, os.urandom, naming, self.hand_over, captured=self.captured.append
+        )
 
     async def refusal(self, **changes: Any) -> Refused:
         with pytest.raises(Refused) as caught:
@@ -53,6 +56,24 @@ async def test_what_is_stored_is_the_rewritten_message(bench: Bench) -> None:
     assert (message.header_from, message.subject) == ("sender@example.com", "Hello\tWorld")
     assert (message.accepted_at, message.eight_bit, message.hops) == (bench.clock.now(), True, 0)
     assert message.mail_from == "sender@example.com"
+
+
+async def test_what_the_route_keeps_here_is_neither_claimed_nor_handed_over_but_counted(bench: Bench) -> None:
+    bench.hand_over.captured = {"kept.example"}
+    await bench.acceptance.accept(submission(recipients=("a@Kept.example", "b@away.example", "c@kept.example")))
+    (order,) = bench.store.orders
+    assert [(r.captured, r.claimed) for r in order.message.recipients] == [(True, False), (False, True), (True, False)]
+    ((claims, _),) = bench.hand_over.taken
+    assert [claim.address for claim in claims] == ["b@away.example"]
+    assert bench.hand_over.asked == [(ACCOUNT, "away.example", len(order.message.content))]
+    assert bench.captured == [2]
+
+
+async def test_what_was_accepted_before_is_not_counted_as_kept_again(bench: Bench) -> None:
+    bench.hand_over.captured = {"kept.example"}
+    once = submission(recipients=("a@kept.example",), invocation_id="once")
+    assert await bench.acceptance.accept(once) == await bench.acceptance.accept(once)
+    assert bench.captured == [1]
 
 
 async def test_what_is_admitted_is_handed_over_after_the_commit_and_the_rest_left_in_its_lane(clock: FakeClock) -> None:

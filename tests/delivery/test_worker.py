@@ -121,6 +121,8 @@ def test_capture_and_the_simulator_touch_no_network(runner: asyncio.Runner, cloc
             return TestRoute(kind="capture") if domain == "example.org" else smart_host(1)
 
         async with running(clock, queue, route) as made:
+            domains = ("example.org", "simulator.amazonses.com", "elsewhere.test")
+            assert [made.captures(domain) for domain in domains] == [True, True, False]
             made.take((claim(), claim("success@simulator.amazonses.com")), MESSAGE)
             assert [result.captured for result in await queue.settled(2)] == [True, True]
 

@@ -67,12 +67,13 @@ def a_message(
     account_id: str = ACCOUNT,
     region: str = REGION,
     claimed: bool = True,
+    captured: bool = False,
     content: bytes = b"Subject: hi\r\n\r\nbody\r\n",
     **changes: object,
 ) -> NewMessage:
     """A message to these addresses (one, if none are named)."""
     recipients = tuple(
-        NewRecipient(number, address, address.rpartition("@")[2], claimed)
+        NewRecipient(number, address, address.rpartition("@")[2], claimed and not captured, captured)
         for number, address in enumerate(addresses or ("to@example.org",))
     )
     message = NewMessage(

@@ -54,6 +54,20 @@ async def test_what_is_not_claimed_waits_in_its_lane(store: Store, clock: FakeCl
     assert await store.next_due() is None
 
 
+async def test_what_is_kept_here_is_finished_and_counted_with_its_acceptance(store: Store) -> None:
+    accepted = await store.accept(an_order("a@one.example", "b@one.example", captured=True))
+    assert accepted.claims == ()
+    found = [(r.state, r.attempts, r.claimed_by, r.sequence) for r in await rows_of(store, recipients)]
+    assert found == [(1, 0, None, 1)] * 2
+    told = [(bytes(h.message_id), h.number, h.sequence, h.kind, h.detail) for h in await rows_of(store, history)]
+    assert told == [(accepted.message_id, number, 1, "captured", "{}") for number in (0, 1)]
+    (counted,) = await rows_of(store, statistics)
+    assert (counted.accepted, counted.captured, counted.delivered) == (2, 2, 0)
+    assert await rows_of(store, lanes) == []
+    assert await store.claim_due(10) == []
+    assert await store.verify() == []
+
+
 async def test_a_batch_of_large_bodies_can_be_read_again(store: Store) -> None:
     orders = [an_order(content=b"Subject: x\r\n\r\n" + bytes([65 + n]) * 9000) for n in range(5)]
     accepted = await asyncio.gather(*[store.accept(order) for order in orders])

@@ -37,6 +37,7 @@ async def test_a_common_batch_takes_at_most_twelve_statements_whatever_its_size(
         accounts = [OTHER if n % 2 else ACCOUNT for n in range(size)]
         orders = [an_order("a@x.example", "b@y.example", account_id=account) for account in accounts]
         assert await count(store, *[store.accept(order) for order in orders]) <= 12
+    assert await count(store, store.accept(an_order("a@x.example", "b@y.example", captured=True))) <= 12
 
 
 async def test_the_fullest_batch_takes_at_most_twelve_beside_begin_and_commit(store: Store) -> None:
