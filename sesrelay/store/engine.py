@@ -12,6 +12,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -22,12 +23,14 @@ from sesrelay.model.message import Claim, Settlement
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store.accepting import Accepted, AcceptOrder, Placed
 from sesrelay.store.batch import Batch, Ours, Outcome
-from sesrelay.store.errors import DatabaseAway, StorageFull, StoreError
+from sesrelay.store.errors import CommitUnknown, DatabaseAway, StorageFull, StoreError
 from sesrelay.store.placing import Placing
 from sesrelay.store.session import Session
 
 T = TypeVar("T")
 Job = Callable[[Session, Micros], Any]
+Proof = Callable[[Session], bool]
+"""Whether a commit happened whose answer was lost, as a new connection sees it."""
 
 SETTLE_WAIT_SECONDS: Final = 0.02
 AWAY_SECONDS: Final = 0.25
@@ -69,8 +72,8 @@ class Engine:
         self._thread = threading.Thread(target=self._main, name="store-writer", daemon=True)
         self.batches = 0
         """Transactions of accepts and settles so far."""
-        self.orphaned: Callable[[Sequence[Claim]], None] = lambda _claims: None
-        """Gets, on the loop, what was claimed for a caller who has gone away."""
+        self.orphaned: Callable[[Sequence[Claim], Proof | None], None] = lambda _claims, _proof: None
+        """Gets, on the loop, what was claimed for a caller who has gone away; if it was: the proof tells."""
         self.on_batch: Callable[[int], None] | None = None
         """Called in the writer's thread with the size of each batch."""
 
@@ -195,9 +198,8 @@ class Engine:
         accepts, settles = self._next_accepts(), self._next_settles()
         if not accepts and not settles:
             return
-        assert self._placing is not None
         placed: list[tuple[Placed, asyncio.Future[Accepted]]] = []
-        for (_, future), place in zip(accepts, self._placing.place([order for order, _ in accepts]), strict=True):
+        for (_, future), place in zip(accepts, self._places([order for order, _ in accepts]), strict=True):
             if isinstance(place, Placed):
                 placed.append((place, future))
             else:
@@ -205,6 +207,15 @@ class Engine:
         self._write_placed(placed, settles)
         if accepts:
             self._last_accept = self._clock.monotonic()
+
+    def _places(self, orders: Sequence[AcceptOrder]) -> Sequence[Placed | Refused]:
+        """Whatever goes wrong here, this thread lives on: nobody would write for the others."""
+        assert self._placing is not None
+        try:
+            return self._placing.place(orders)
+        except Exception:
+            log.exception("bodies cannot be written", messages=len(orders))
+            return [Refused(Refusal.UNAVAILABLE)] * len(orders)
 
     def _write_placed(
         self,
@@ -250,8 +261,14 @@ class Engine:
             self.on_batch(len(placed) + len(settles))
         if refused:
             self._answer()
-            assert self._placing is not None
+            self._forget(refused)
+
+    def _forget(self, refused: Sequence[Placed]) -> None:
+        assert self._placing is not None
+        try:
             self._placing.forget(refused)
+        except Exception:
+            log.exception("bodies of refused messages stay until the next sweep")
 
     def _postpone(
         self,
@@ -266,6 +283,9 @@ class Engine:
         refusal = Refusal.STORAGE_FULL if isinstance(error, StorageFull) else Refusal.UNAVAILABLE
         self._answers += [(future, Refused(refusal)) for _, future in placed]
         self._settles.extendleft(reversed(settles))
+        if isinstance(error, CommitUnknown) and isinstance(error.result, Outcome) and self._loop is not None:
+            claims = [claim for one in error.result.answers if isinstance(one, Accepted) for claim in one.claims]
+            self._loop.call_soon_threadsafe(self.orphaned, claims, error.proof)
 
     def _replay(
         self,
@@ -315,7 +335,7 @@ class Engine:
         for future, answer in answers:
             if future.done():  # nobody waits for it any more
                 if isinstance(answer, Accepted) and answer.claims:
-                    self.orphaned(answer.claims)
+                    self.orphaned(answer.claims, None)
             elif isinstance(answer, Exception):
                 future.set_exception(answer)
             else:
@@ -327,18 +347,20 @@ class Engine:
         """A transaction of its own for a function of hot statements, in the thread. StoreError."""
         self._transact(lambda session, _: function(session.hot), None)
 
-    def _transact(self, job: Callable[[Session, Micros], T], proof: Callable[[Session], bool] | None) -> T:
+    def _transact(self, job: Callable[[Session, Micros], T], proof: Proof | None) -> T:
         """Runs ``job`` in a transaction, again when another one stood in its way or the connection had died.
 
-        ``proof`` finds out on a new connection whether a commit happened whose answer was lost. StoreError for our
-        surroundings; what ``job`` raises passes through.
+        ``proof`` None: the database is asked by the transaction's own number, which costs a statement. StoreError for
+        our surroundings; what ``job`` raises passes through.
         """
         for tries_left in (2, 1, 0):
             session = self._connected()
             committing = False
+            happened = proof
             try:
                 session.begin()
                 result = job(session, self._clock.now())
+                happened = proof or partial(_was_committed, number=session.number())
                 committing = True
                 session.commit()
                 return result
@@ -349,9 +371,13 @@ class Engine:
                 if session.broken:
                     self._disconnect()
                 if committing and session.broken and session.answer_can_be_lost:
-                    if proof is not None and self._happened(session, proof):
+                    assert happened is not None
+                    known = self._happened(session, happened)
+                    if known:
                         return result
-                    raise DatabaseAway("the answer to a commit was lost") from error
+                    if known is None:
+                        raise CommitUnknown(result, happened) from error
+                    raise DatabaseAway("the connection was lost before the commit") from error
                 if again and tries_left:
                     continue
                 if trouble is not None:
@@ -372,22 +398,30 @@ class Engine:
             self._session.close()
             self._session = None
 
-    def _happened(self, lost: Session, proof: Callable[[Session], bool]) -> bool:
-        """Whether a commit without an answer was one, within 10 seconds; False when nobody can tell."""
+    def _happened(self, lost: Session, proof: Proof) -> bool | None:
+        """Whether a commit without an answer was one, within 10 seconds; None when nobody can tell."""
         deadline = self._clock.monotonic() + 10
         for _ in range(50):
             try:
-                session = self._connected()
-                session.begin_reading()
-                try:
-                    if not session.still_working(lost):
-                        return proof(session)
-                finally:
-                    session.rollback()
+                # Two transactions: the second sees everything that was committed before the first one's answer.
+                if not self._read(lambda session: session.still_working(lost)):
+                    return self._read(proof)
             except Exception as error:  # noqa: BLE001 - any trouble only means: not yet
                 log.warning("asking after a lost commit", error=str(error))
                 self._disconnect()
             if self._clock.monotonic() > deadline:
                 break
             self._pause.wait(0.2)
-        return False
+        return None
+
+    def _read(self, question: Proof) -> bool:
+        session = self._connected()
+        session.begin_reading()
+        try:
+            return question(session)
+        finally:
+            session.rollback()
+
+
+def _was_committed(session: Session, number: int | None) -> bool:
+    return session.was_committed(number)

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 
 class StoreError(Exception):
     """The store cannot do what was asked; ``str`` is one line for people."""
@@ -11,6 +14,16 @@ class StoreError(Exception):
 
 class DatabaseAway(StoreError):
     """The database cannot be reached, or answers with trouble that is not ours to understand. Ask again later."""
+
+
+class CommitUnknown(DatabaseAway):
+    """The answer to a commit was lost, and nobody could say in time whether it happened."""
+
+    def __init__(self, result: Any, proof: Callable[[Any], bool]) -> None:
+        """``result``: of the transaction, if it happened; ``proof``: asks a later connection whether it did."""
+        super().__init__("the answer to a commit was lost")
+        self.result = result
+        self.proof = proof
 
 
 class StorageFull(StoreError):

@@ -50,12 +50,14 @@ def declare_dead(tx: Transaction, names: Sequence[str]) -> list[int]:
     return [number for (number,) in tx.execute(select(row.number).where(row.name.in_(names)))]
 
 
-def expired(tx: Transaction) -> list[str]:
-    """Names of the dead that still hold claims, and of those that should have renewed themselves."""
+def expired(tx: Transaction, *, late_too: bool) -> list[str]:
+    """Names of the dead that still hold claims, and (``late_too``) of those that should have renewed themselves."""
     row = incarnations.c
     holds = select(recipients.c.message_id).where(recipients.c.claimed_by == row.number).limit(1).exists()
-    late = (row.dead == 0) & (row.alive_until < tx.now)
-    return [name for (name,) in tx.execute(select(row.name).where(late | ((row.dead == 1) & holds)))]
+    gone = (row.dead == 1) & holds
+    if late_too:
+        gone |= (row.dead == 0) & (row.alive_until < tx.now)
+    return [name for (name,) in tx.execute(select(row.name).where(gone))]
 
 
 def leftovers(tx: Transaction, node: str, live: Sequence[str]) -> list[str]:

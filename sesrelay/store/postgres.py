@@ -75,6 +75,13 @@ class PostgresSession(Session):
         ).fetchone()
         return found is not None
 
+    def number(self) -> int | None:
+        found: int | None = self.hot.run("SELECT txid_current_if_assigned()")[0][0]
+        return found
+
+    def was_committed(self, number: int | None) -> bool:
+        return number is None or self.hot.run("SELECT txid_status(?::bigint)", (number,)) == [("committed",)]
+
     def begin(self) -> None:
         self.hot.run("BEGIN")
 

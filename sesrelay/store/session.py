@@ -54,6 +54,14 @@ class Session(ABC):
         """Whether the server is still at work for a connection that we have lost."""
         return False
 
+    def number(self) -> int | None:
+        """Of the transaction that was begun, for ``was_committed``; None: it has written nothing, or needs none."""
+        return None
+
+    def was_committed(self, number: int | None) -> bool:  # noqa: ARG002 - without a network nobody has to ask
+        """Whether the transaction of that number was; also one that had nothing to write."""
+        return True
+
     @abstractmethod
     def tidy(self) -> None:
         """Between transactions, when nobody waits for an answer: housekeeping of the connection's own. Never raises."""

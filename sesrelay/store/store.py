@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import structlog
 
 from sesrelay.model.account import AccountFacts
-from sesrelay.model.clock import Clock, Micros
+from sesrelay.model.clock import SECOND, Clock, Micros
 from sesrelay.model.message import BodyLocation, Claim, MessageId, OutboxRow, Settlement
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import facts as facts_of
@@ -24,8 +24,8 @@ from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
 from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
 from sesrelay.store.database import Database, StoreOptions, check_keyring, check_schema
-from sesrelay.store.engine import Engine
-from sesrelay.store.errors import DatabaseAway, StoreError
+from sesrelay.store.engine import Engine, Proof
+from sesrelay.store.errors import CommitUnknown, DatabaseAway, StoreError
 from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
 from sesrelay.store.reader import Reader
 from sesrelay.store.segments import BodyMissing
@@ -39,6 +39,11 @@ T = TypeVar("T")
 FACTS_SECONDS: Final = 1.0
 """Cached facts older than this are compared with the database before they are given out."""
 SETTLES_AT_ONCE: Final = 250
+STEADY: Final[Micros] = 15 * SECOND
+"""Whoever renewed itself at shorter intervals than this, for so long, may say of others that they did not."""
+PUT_BACK_SECONDS: Final = 5.0
+PUT_BACK_TRIES: Final = 30
+"""A lost connection's transaction is over by then: its server waits 60 seconds for anything."""
 
 log = structlog.get_logger()
 
@@ -59,6 +64,8 @@ class Store:
         self._engine.orphaned = self._give_back_orphans
         self._closed = False
         self._orphans: set[asyncio.Task[None]] = set()
+        self._renewed_at: Micros | None = None
+        self._judges_from: Micros = 0
 
     @classmethod
     def open(cls, options: StoreOptions, clock: Clock) -> Store:
@@ -90,8 +97,8 @@ class Store:
             self._ours.claims = False
             try:
                 await self._hot(lambda session, now: leases.leave(session.transaction(now), self._ours.number))
-            except DatabaseAway as error:
-                log.warning("the database is away: others will find us dead", error=str(error))
+            except StoreError as error:
+                log.warning("no word of our end could be written: others will find us dead", error=str(error))
         self._engine.stop()
         await asyncio.to_thread(self._engine.join)
         self._reader.close()
@@ -169,7 +176,11 @@ class Store:
         await self._known()
         if not self._ours.claims:
             return []
-        return await self._hot(lambda session, now: queue.claim_due(session.hot, self._ours.number, now, limit))
+        try:
+            return await self._hot(lambda session, now: queue.claim_due(session.hot, self._ours.number, now, limit))
+        except CommitUnknown as unknown:
+            self._give_back_orphans(unknown.result, unknown.proof)
+            raise
 
     async def give_back(self, claims: Sequence[Claim], due_at: Micros) -> None:
         """Claims that were not tried go back into their lanes, as if never taken."""
@@ -195,7 +206,18 @@ class Store:
         await self._known()
         alive = await self._hot(lambda session, now: leases.renew(session.transaction(now), self._ours.number))
         self._ours.claims = alive
+        now = self._clock.now()
+        if not self._is_steady(now):
+            self._judges_from = now + STEADY
+        self._renewed_at = now
         return alive
+
+    def _is_steady(self, now: Micros) -> bool:
+        """Whether we have renewed ourselves without a gap.
+
+        After one everybody seems dead: the clock was put forward, or nobody could reach the database.
+        """
+        return self._renewed_at is not None and now - self._renewed_at < STEADY
 
     async def release(self, incarnations: Sequence[str]) -> int:
         """Declares them dead and frees what they had in hand; how many recipients. Three deaths: held."""
@@ -213,8 +235,10 @@ class Store:
         return freed
 
     async def release_dead(self) -> int:
-        """Frees what incarnations have in hand that did not renew themselves in time."""
-        names = await self.read(leases.expired)
+        """Frees what incarnations have in hand that did not renew themselves in time, though we could."""
+        now = self._clock.now()
+        judges = self._is_steady(now) and now >= self._judges_from
+        names = await self.read(partial(leases.expired, late_too=judges))
         return await self.release(names) if names else 0
 
     async def release_node_leftovers(self, live: Sequence[str]) -> int:
@@ -230,11 +254,29 @@ class Store:
         if not self._ours.number:
             self._ours.number = await self._hot(lambda session, now: self._ours.number or self._enter(session, now))
 
-    def _give_back_orphans(self, claims: Sequence[Claim]) -> None:
-        """A caller went away while its message was being accepted: its claims must not lie here until we die."""
-        task = asyncio.get_running_loop().create_task(self.give_back(claims, self._clock.now()))
+    def _give_back_orphans(self, claims: Sequence[Claim], proof: Proof | None) -> None:
+        """Claimed for us, or perhaps (the proof tells), but in nobody's hands: they must not lie here until we die."""
+        task = asyncio.get_running_loop().create_task(self._put_back(claims, proof))
         self._orphans.add(task)
         task.add_done_callback(self._orphans.discard)
+
+    async def _put_back(self, claims: Sequence[Claim], proof: Proof | None) -> None:
+        """Once for each claim: what was put back may soon be claimed again, by us too."""
+        left = [claims[at : at + SETTLES_AT_ONCE] for at in range(0, len(claims), SETTLES_AT_ONCE)]
+        certain, tries = proof is None, PUT_BACK_TRIES
+        while left and tries and not self._closed:
+            try:
+                if not certain:
+                    certain = await self._hot(lambda session, _: proof is None or proof(session))
+                    tries -= 1
+                while certain and left:
+                    await self.give_back(left[-1], self._clock.now())
+                    left.pop()
+                    log.warning("claims that nobody had in hand were given back", count=len(claims))
+            except StoreError as error:
+                log.warning("claims in nobody's hands wait for the database", error=str(error))
+            if left:
+                await self._clock.sleep(PUT_BACK_SECONDS)
 
     # Telling
 

@@ -131,16 +131,36 @@ async def test_who_was_declared_dead_accepts_but_claims_nothing(store: Store, an
     assert [claim.message_id for claim in await store.claim_due(1)] == [accepted.message_id]
 
 
+async def pass_time(clock: FakeClock, seconds: int, *alive: Store) -> None:
+    """With the heartbeats of those who live."""
+    for _ in range(seconds):
+        clock.move(1)
+        for worker in alive:
+            assert await worker.renew()
+
+
 async def test_a_worker_that_does_not_renew_itself_is_released(store: Store, another, clock: FakeClock) -> None:
     worker = await another("worker-two")
     await worker.accept(an_order())
-    await store.renew()
-    clock.move(29)
+    await pass_time(clock, 30, store)
     assert await store.release_dead() == 0
-    assert await store.renew()
-    clock.move(2)
+    await pass_time(clock, 1, store)
     assert await store.release_dead() == 1
     assert await store.renew()
+
+
+async def test_a_clock_that_is_put_forward_kills_nobody(store: Store, another, clock: FakeClock) -> None:
+    sibling, dead = await another("worker-two"), await another("worker-three")
+    for worker in (sibling, dead):
+        await worker.accept(an_order())
+    await pass_time(clock, 20, store, sibling)
+    clock.move(3600)
+    assert await store.release_dead() == 0
+    assert await store.renew()
+    assert await store.release_dead() == 0, "the sibling did not have its turn yet"
+    await pass_time(clock, 20, store, sibling)
+    assert await store.release_dead() == 1
+    assert await sibling.renew()
 
 
 async def test_a_node_that_starts_releases_its_own_leftovers_only(store: Store, another) -> None:

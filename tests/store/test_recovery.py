@@ -10,9 +10,10 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import select
 
-from sesrelay.model.message import RecipientState
+from sesrelay.model.message import Claim, RecipientState
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import Store, postgres
+from sesrelay.store.engine import Engine
 from sesrelay.store.errors import DatabaseAway, NotDurable
 from sesrelay.store.schema import history, messages, recipients
 from sesrelay.store.sqlite import SqliteSession
@@ -183,6 +184,78 @@ async def test_a_commit_that_never_was_is_refused_and_settles_are_tried_again(
     assert answer.refusal is Refusal.UNAVAILABLE
     assert applied == {(first.message_id, 0)}
     assert await stored(store) == {first.message_id}
+
+
+@only_postgres
+async def test_claims_whose_commit_answer_was_lost_reach_who_asked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = await store.accept(an_order(claimed=False))
+    lose_answers(monkeypatch, committed=True)
+    assert [claim.message_id for claim in await store.claim_due(10)] == [waiting.message_id]
+
+
+@only_postgres
+async def test_a_claim_whose_commit_never_was_can_be_made_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = await store.accept(an_order(claimed=False))
+    lose_answers(monkeypatch, committed=False)
+    with pytest.raises(DatabaseAway):
+        await store.claim_due(10)
+    (claim,) = await store.claim_due(10)
+    assert (claim.message_id, claim.attempts) == (waiting.message_id, 1)
+
+
+def lose_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a lost commit nobody can be asked in time."""
+    monkeypatch.setattr(Engine, "_happened", lambda _self, _lost, _proof: None)
+
+
+@only_postgres
+async def test_a_message_that_was_refused_but_committed_is_in_a_lane_soon(
+    store: Store, another, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sibling = await another("worker-two")
+    await store.renew()
+    lose_track(monkeypatch)
+    lose_answers(monkeypatch, committed=True)
+    order = an_order()
+    with pytest.raises(Refused):
+        await store.accept(order)
+    assert [claim.message_id for claim in await claimed_soon(sibling)] == [order.message.message_id]
+
+
+@only_postgres
+async def test_claims_that_nobody_knows_of_are_in_their_lanes_soon(
+    store: Store, another, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sibling = await another("worker-two")
+    waiting = await store.accept(an_order(claimed=False))
+    lose_track(monkeypatch)
+    lose_answers(monkeypatch, committed=True)
+    with pytest.raises(DatabaseAway):
+        await store.claim_due(10)
+    (claim,) = await claimed_soon(sibling)
+    assert (claim.message_id, claim.attempts) == (waiting.message_id, 1)
+
+
+async def claimed_soon(worker: Store) -> list[Claim]:
+    for _ in range(100):
+        if found := await worker.claim_due(10):
+            return found
+        await asyncio.sleep(0.02)
+    return []
+
+
+async def test_bodies_that_fail_in_an_unheard_of_way_do_not_stop_the_writer(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: object, _orders: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(store._engine._placing), "place", fail)
+        assert await refusal(store) is Refusal.UNAVAILABLE
+    assert (await store.accept(an_order())).claims
 
 
 @only_postgres
