@@ -241,7 +241,7 @@ class Sesrelay:
         self.password = first["credentials"]["smtp_password"]
         self._write_configuration(Path(first["config"]), next_hop)
         self._command("account", "production", "on")
-        self._command("limits", "set", "--quota", "2000000000", "--rate", "1000000")
+        self._command("limits", "set", "--quota", "1000000000", "--rate", "1000000")
         self._command("identity", "add", "bench.example", "--verified")
         self.launch()
 
