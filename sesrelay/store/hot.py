@@ -301,15 +301,15 @@ class Hot(ABC):
             [*self._flat(keys), due_at, claimed_by],
         )
 
-    def release(self, dead: int, now: Micros, deaths: int, limit: int) -> list[Row]:
+    def release(self, dead: int, now: Micros, died: int, deaths: int, limit: int) -> list[Row]:
         """Unclaims what an incarnation had in hand; (message, number, sequence, domain, account, held) of each."""
         return self.run(
             "UPDATE recipients SET claimed_by = NULL, due_at = ?, changed_at = ?, sequence = sequence + 1, "
-            "held = CASE WHEN deaths + 1 >= ? THEN 1 ELSE held END, deaths = deaths + 1 "
+            "held = CASE WHEN deaths + ? >= ? THEN 1 ELSE held END, deaths = deaths + ? "
             "WHERE (message_id, number) IN (SELECT r.message_id, r.number FROM recipients r WHERE r.claimed_by = ? "
             f"ORDER BY r.message_id, r.number LIMIT ?{self._skip_locked_of('r')}) "
             "RETURNING message_id, number, sequence, domain, account_id, held",
-            (now, now, deaths, dead, limit),
+            (now, now, died, deaths, died, dead, limit),
         )
 
     def refresh_lanes(self, now: Micros, lanes: Rows) -> None:

@@ -19,6 +19,8 @@ from sesrelay.store.transaction import Transaction
 
 ALIVE: Final[Micros] = 30 * SECOND
 """A worker that has not renewed itself for so long is dead to the others."""
+LEFT: Final[Micros] = 0
+"""``alive_until`` of a worker that came to an orderly end."""
 BURIED_AFTER: Final[Micros] = 7 * DAY
 """A dead incarnation's row stays so long, in case that it only slept."""
 
@@ -39,15 +41,16 @@ def renew(tx: Transaction, number: int) -> bool:
 
 
 def leave(tx: Transaction, number: int) -> None:
-    """An orderly end: whatever is still claimed may be taken at once."""
-    tx.change(update(incarnations).where(incarnations.c.number == number).values(dead=1, alive_until=tx.now))
+    """An orderly end: whatever is still claimed may be taken at once, and nothing of it is to blame."""
+    tx.change(update(incarnations).where(incarnations.c.number == number).values(dead=1, alive_until=LEFT))
 
 
-def declare_dead(tx: Transaction, names: Sequence[str]) -> list[int]:
-    """From now on these are dead, whatever they do; their numbers."""
+def declare_dead(tx: Transaction, names: Sequence[str]) -> list[tuple[int, bool]]:
+    """From now on these are dead, whatever they do; their numbers, and whether they died: they may have left."""
     row = incarnations.c
     tx.change(update(incarnations).where(row.name.in_(sorted(names))).values(dead=1))
-    return [number for (number,) in tx.execute(select(row.number).where(row.name.in_(names)))]
+    found = tx.execute(select(row.number, row.alive_until).where(row.name.in_(names)))
+    return [(number, alive_until != LEFT) for number, alive_until in found]
 
 
 def expired(tx: Transaction, *, late_too: bool) -> list[str]:

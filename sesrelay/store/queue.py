@@ -97,11 +97,14 @@ def give_back(hot: Hot, claimed_by: int, claims: Iterable[Claim], due_at: Micros
     effects.apply(hot)
 
 
-def release_some(hot: Hot, dead: int, now: Micros) -> tuple[int, list[MessageId]]:
-    """Frees up to 500 claims of a dead incarnation: how many, and the messages that are held from now on."""
+def release_some(hot: Hot, dead: int, now: Micros, *, died: bool) -> tuple[int, list[MessageId]]:
+    """Frees up to 500 claims of a dead incarnation: how many, and the messages that are held from now on.
+
+    ``died`` False: it came to an orderly end, only too late for these.
+    """
     effects = Effects(now)
     held: list[MessageId] = []
-    freed = hot.release(dead, now, DEATHS, RELEASED_AT_ONCE)
+    freed = hot.release(dead, now, 1 if died else 0, DEATHS, RELEASED_AT_ONCE)
     for message_id, number, sequence, domain, account_id, is_held in freed:
         effects.history.append((message_id, number, sequence, now, "worker-died", _death(dead, is_held)))
         if is_held:

@@ -223,13 +223,13 @@ class Store:
         """Declares them dead and frees what they had in hand; how many recipients. Three deaths: held."""
         dead = await self.write(partial(leases.declare_dead, names=incarnations))
         freed = 0
-        for number in dead:
-            while some := await self._release_some(number):
+        for number, died in dead:
+            while some := await self._release_some(number, died=died):
                 freed += some
         return freed
 
-    async def _release_some(self, dead: int) -> int:
-        freed, held = await self._hot(lambda session, now: queue.release_some(session.hot, dead, now))
+    async def _release_some(self, dead: int, *, died: bool) -> int:
+        freed, held = await self._hot(lambda session, now: queue.release_some(session.hot, dead, now, died=died))
         for message_id in held:
             log.error("held: several workers died with it in hand", message_id=str(message_id))
         return freed

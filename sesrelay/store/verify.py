@@ -12,11 +12,14 @@ from typing import Final
 
 from sqlalchemy import and_, func, or_, select, text
 
+from sesrelay.model.clock import MINUTE, Micros
 from sesrelay.model.message import BodyLocation, MessageId, RecipientState
 from sesrelay.store.schema import STATE_CODES, incarnations, lanes, messages, recipients, statistics
 from sesrelay.store.transaction import Transaction
 
 PAGE: Final = 2000
+POSTPONED: Final[Micros] = 15 * MINUTE
+"""A lane whose destination cannot take mail may come later than its mail, by no more than this."""
 
 _FINAL: Final = tuple(state for state in RecipientState if state is not RecipientState.QUEUED)
 _WAITING: Final = "recipients.state = 0 AND recipients.claimed_by IS NULL AND recipients.held = 0"
@@ -118,7 +121,7 @@ def faults_of_recipients(tx: Transaction) -> list[str]:
     lane = select(lanes.c.domain).where(
         lanes.c.domain == r.domain,
         lanes.c.account_id == r.account_id,
-        or_(lanes.c.due_at <= r.due_at, lanes.c.due_at <= tx.now),
+        or_(lanes.c.due_at <= r.due_at, lanes.c.due_at <= tx.now + POSTPONED),
     )
     in_hand = or_(r.claimed_by.is_not(None), r.held == 1)
     kinds = {

@@ -182,6 +182,28 @@ async def test_the_third_death_with_the_same_message_in_hand_holds_it(store: Sto
     assert (row.held, row.deaths, row.state) == (1, 3, 0)
 
 
+async def test_an_orderly_end_is_nobodys_fault(store: Store, another) -> None:
+    await waiting(store, 1, "a.example")
+    for number in range(4):
+        worker = await another(f"worker-{number + 2}")
+        assert len(await worker.claim_due(1)) == 1
+        await worker.close()
+        assert await store.release_dead() == 1
+    (row,) = await store.read(lambda tx: tx.execute(select(recipients)))
+    assert (row.held, row.deaths) == (0, 0)
+    assert len(await store.claim_due(1)) == 1
+
+
+async def test_a_lane_that_was_postponed_is_no_fault(store: Store, clock: FakeClock) -> None:
+    await waiting(store, 3, "a.example")
+    clock.move(1)
+    due_at = clock.now() + 300 * SECOND
+    await store.give_back(await store.claim_due(1), due_at)
+    await store.postpone_lanes({("a.example", ACCOUNT)}, due_at)
+    clock.move(1)
+    assert await store.verify() == []
+
+
 async def test_an_outcome_makes_earlier_deaths_forgotten(store: Store, another, clock: FakeClock) -> None:
     worker = await another("victim")
     await worker.accept(an_order())
