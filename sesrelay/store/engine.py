@@ -8,6 +8,7 @@ one that fails for its surroundings is refused (accepts) or waits (settles: what
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections import deque
@@ -74,6 +75,8 @@ class Engine:
         """Transactions of accepts and settles so far."""
         self.orphaned: Callable[[Sequence[Claim], Proof | None], None] = lambda _claims, _proof: None
         """Gets, on the loop, what was claimed for a caller who has gone away; if it was: the proof tells."""
+        self.on_death: Callable[[], object] = partial(os._exit, 1)
+        """Called in the writer's thread when it ends by a fault of ours: nobody would ever be answered again."""
         self.on_batch: Callable[[int], None] | None = None
         """Called in the writer's thread with the size of each batch."""
 
@@ -118,6 +121,13 @@ class Engine:
     # In the thread
 
     def _main(self) -> None:
+        try:
+            self._write_until_stopped()
+        except BaseException:
+            log.critical("the writer died, and its process with it: others free what it has in hand", exc_info=True)
+            self.on_death()
+
+    def _write_until_stopped(self) -> None:
         stopped = False
         while not stopped or self._waiting():
             stopped = self._collect(stopped) or stopped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from pysqlite3 import dbapi2 as sqlite
@@ -13,10 +14,14 @@ from sqlalchemy import select
 from sesrelay.model.message import Claim, RecipientState
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import Store, postgres
+from sesrelay.store.batch import Ours
 from sesrelay.store.engine import Engine
 from sesrelay.store.errors import DatabaseAway, NotDurable
+from sesrelay.store.placing import EmbeddedPlacing
 from sesrelay.store.schema import history, messages, recipients
+from sesrelay.store.session import Session
 from sesrelay.store.sqlite import SqliteSession
+from tests.clock import FakeClock
 from tests.store.samples import an_order, open_account, settled
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -256,6 +261,20 @@ async def test_bodies_that_fail_in_an_unheard_of_way_do_not_stop_the_writer(
         broken.setattr(type(store._engine._placing), "place", fail)
         assert await refusal(store) is Refusal.UNAVAILABLE
     assert (await store.accept(an_order())).claims
+
+
+async def test_a_writer_that_dies_takes_its_process_along(clock: FakeClock) -> None:
+    def die() -> Session:
+        raise SystemExit
+
+    died = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    engine = Engine(die, Ours(), lambda _session, _now: 1, clock)
+    engine.on_death = partial(loop.call_soon_threadsafe, died.set)
+    engine.start(loop, EmbeddedPlacing.__new__(EmbeddedPlacing))
+    engine.submit_job(lambda _session, _now: None)
+    await asyncio.wait_for(died.wait(), 10)
+    await asyncio.to_thread(engine.join)
 
 
 @only_postgres
