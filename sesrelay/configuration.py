@@ -54,8 +54,13 @@ def locate(given: str | Path | None, environ: Mapping[str, str]) -> Path:
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
     """The settings of this file and environment, with absolute paths. Raises BadConfiguration with every fault."""
+    return parse(_text_of(path), path, environ)
+
+
+def parse(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
+    """As ``load``, of a file that is not written yet."""
     reader = _Reader(str(path))
-    data = reader.document(_text_of(path))
+    data = reader.document(text)
     reader.override(data, environ)
     settings: Settings | None = None
     try:
@@ -63,8 +68,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         reader.refuse(error)
     else:
-        for key, text in contradictions(settings):
-            reader.fault(key, text)
+        for key, words in contradictions(settings):
+            reader.fault(key, words)
     if reader.faults or settings is None:
         raise BadConfiguration(sorted(reader.faults, key=lambda fault: fault.line))
     return _with_absolute_paths(settings, path.absolute().parent)
@@ -74,10 +79,12 @@ def check_files(settings: Settings, source: Path) -> None:
     """What only a machine can answer: certificate and key are there and belong together. Raises BadConfiguration."""
     reader = _Reader(str(source))
     reader.document(_text_of(source))
-    for name in ("certificate", "private_key"):
+    marks = {"certificate": b"-----BEGIN CERTIFICATE-----", "private_key": b"PRIVATE KEY-----"}
+    for name, mark in marks.items():
         file = getattr(settings.tls, name)
         try:
-            file.read_bytes()
+            if mark not in file.read_bytes():
+                reader.fault(("tls", name), f"{file}: is no PEM file with a {name.replace('_', ' ')}")
         except OSError as error:
             reader.fault(("tls", name), f"{file}: {error.strerror}")
     if not reader.faults:
@@ -111,6 +118,17 @@ def _text_of(path: Path) -> str:
         raise BadConfiguration([Fault(str(path), line, "", "is not UTF-8 text")]) from None
 
 
+def _no_yaml(source: str, text: str, error: yaml.YAMLError) -> Fault:
+    """What the YAML reader stumbled over, and in which line."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return Fault(source, line, "", f"has a character that YAML does not allow: U+{int(error.character):04X}")
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        words = [part for part in (error.context, error.problem) if part]
+        return Fault(source, error.problem_mark.line + 1, "", ", ".join(words))
+    return Fault(source, 0, "", "is not YAML")
+
+
 def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
     tls = settings.tls.model_copy(
         update={"certificate": base / settings.tls.certificate, "private_key": base / settings.tls.private_key}
@@ -141,9 +159,7 @@ class _Reader:
             loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            problem = getattr(error, "problem", None) or "is not YAML"
-            raise BadConfiguration([Fault(self.source, mark.line + 1 if mark else 0, "", problem)]) from None
+            raise BadConfiguration([_no_yaml(self.source, text, error)]) from None
         if node is None:
             return {}
         data = self._plain(loader, node, (), ())

@@ -129,7 +129,8 @@ def test_a_route_behind_one_that_takes_everything_is_a_fault(tmp_path: Path) -> 
         ("a: [1,\nb: }\n", "sesrelay.yaml:2: "),
         ("a: 1\n\tb: 2\n", "sesrelay.yaml:2: "),
         ("- a\n- b\n", "sesrelay.yaml:1: must be `key: value` lines"),
-        ("a: 1\n---\nb: 2\n", "sesrelay.yaml:2: "),
+        ("a: 1\n---\nb: 2\n", "sesrelay.yaml:2: expected a single document in the stream, but found another"),
+        ("a: 1\nb: \x01\n", "sesrelay.yaml:2: has a character that YAML does not allow: U+0001"),
     ],
 )
 def test_a_file_that_is_no_yaml_is_one_fault_with_its_line(tmp_path: Path, text: str, fault: str) -> None:

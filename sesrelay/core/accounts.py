@@ -21,7 +21,10 @@ PRODUCTION_QUOTA: Final = 10_000
 PRODUCTION_RATE: Final = 5.0
 """Where the guide starts ("Sending Limits"; LIM-1)."""
 UNLIMITED: Final = -1
-_ACCOUNT_ID: Final = re.compile(r"\d{12}")
+MOST: Final = 1_000_000_000
+"""The largest quota, far beyond any use: sums of it fit into every column."""
+_ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
+_EMAIL: Final = re.compile(r"[\x21-\x3f\x41-\x7e]+@[A-Za-z0-9.-]+")
 
 
 def new_account_id(chance: Callable[[int], bytes]) -> str:
@@ -31,15 +34,20 @@ def new_account_id(chance: Callable[[int], bytes]) -> str:
 
 def create(tx: Transaction, account_id: str, email: str, regions: tuple[str, ...]) -> None:
     """A new account, in the sandbox of each region. Failed: it exists, or id or e-mail address are none."""
-    if not _ACCOUNT_ID.fullmatch(account_id):
-        raise Failed(Failure.INVALID, f"account id {account_id!r}: 12 digits are wanted")
-    if not re.fullmatch(r"[\x21-\x3f\x41-\x7e]+@[A-Za-z0-9.-]+", email) or len(email) > 255:
-        raise Failed(Failure.INVALID, f"{email!r} is no e-mail address")
+    check_new(account_id, email)
     if accounts.lock_account(tx, account_id):
         raise Failed(Failure.EXISTS, f"account {account_id} exists already")
     accounts.insert_account(tx, account_id, email)
     for region in regions:
         _open_region(tx, account_id, region)
+
+
+def check_new(account_id: str, email: str) -> None:
+    """What can be said of a new account without a database. Failed: id or e-mail address are none."""
+    if not _ACCOUNT_ID.fullmatch(account_id):
+        raise Failed(Failure.INVALID, f"account id {account_id!r}: 12 digits are wanted")
+    if not _EMAIL.fullmatch(email) or len(email) > 255:
+        raise Failed(Failure.INVALID, f"{email!r} is no e-mail address")
 
 
 def open_again(tx: Transaction, account_id: str, region: str) -> None:
@@ -76,9 +84,9 @@ def set_production(tx: Transaction, account_id: str, region: str, production: bo
 
 
 def set_limits(tx: Transaction, account_id: str, region: str, quota: int | None, rate: float | None) -> None:
-    """Recipients in 24 hours and a second; -1: unlimited; None: as it is. Failed: below that."""
-    if quota is not None and quota < UNLIMITED:
-        raise Failed(Failure.INVALID, f"quota {quota}: 0 or more, or -1 for unlimited")
+    """Recipients in 24 hours and a second; -1: unlimited; None: as it is. Failed: outside."""
+    if quota is not None and not UNLIMITED <= quota <= MOST:
+        raise Failed(Failure.INVALID, f"quota {quota}: 0 to {MOST} recipients in 24 hours, or -1 for unlimited")
     if rate is not None and not (rate == UNLIMITED or 0.001 <= rate <= 1_000_000):
         raise Failed(Failure.INVALID, f"rate {rate:g}: 0.001 to 1000000 recipients a second, or -1 for unlimited")
     show(tx, account_id, region)
@@ -92,7 +100,7 @@ def show(tx: Transaction, account_id: str, region: str | None) -> AccountStandin
     """An account in one region, or in the first it has. Failed: no such account, or the region was never opened."""
     found = accounts.standings(tx, account_id, region)
     if not found:
-        _known(tx, account_id)
+        known(tx, account_id)
         text = f"account {account_id} has not opened region {region} (account open --region {region})"
         raise Failed(Failure.UNKNOWN, text)
     return found[0]
@@ -115,11 +123,19 @@ def the_only_one(tx: Transaction) -> str:
     raise Failed(Failure.INVALID, "there are several accounts: say which one with --account ID")
 
 
+def known(tx: Transaction, account_id: str) -> str:
+    """The id, if there is such an account; this only reads. Failed: there is none."""
+    if not accounts.has_account(tx, account_id):
+        raise Failed(Failure.UNKNOWN, f"there is no account {account_id}")
+    return account_id
+
+
 def _open_region(tx: Transaction, account_id: str, region: str) -> None:
     limits = fresh(SANDBOX_RATE, tx.now)
     accounts.insert_region(tx, account_id, region, quota=SANDBOX_QUOTA, rate=SANDBOX_RATE, limits=limits)
 
 
 def _known(tx: Transaction, account_id: str) -> None:
+    """As ``known``, and until the transaction ends nobody else changes the account."""
     if not accounts.lock_account(tx, account_id):
         raise Failed(Failure.UNKNOWN, f"there is no account {account_id}")

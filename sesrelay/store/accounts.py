@@ -19,6 +19,11 @@ def lock_account(tx: Transaction, account_id: str) -> bool:
     return bool(tx.execute(select(accounts.c.account_id).where(accounts.c.account_id == account_id).with_for_update()))
 
 
+def has_account(tx: Transaction, account_id: str) -> bool:
+    """Whether there is such an account, for those who only read."""
+    return bool(tx.execute(select(accounts.c.account_id).where(accounts.c.account_id == account_id)))
+
+
 def account_ids(tx: Transaction, after: str = "", limit: int = 500) -> list[str]:
     """A page of account ids, in order, behind ``after``."""
     statement = select(accounts.c.account_id).where(accounts.c.account_id > after)

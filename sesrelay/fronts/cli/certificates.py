@@ -16,10 +16,11 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sesrelay.model.clock import SECOND, Micros
+from sesrelay.model.failure import Failed, Failure
 
 VALID: Final = timedelta(days=3650)
 _KEY_USAGES: Final = (
@@ -29,29 +30,81 @@ _KEY_USAGES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Certificates:
-    """PEM texts; ``server`` carries the CA behind the server's certificate."""
+class Server:
+    """What a server shows, as PEM: its certificate with the CA's behind it, and its key."""
 
-    ca: bytes
-    ca_key: bytes = field(repr=False)
-    server: bytes
-    server_key: bytes = field(repr=False)
+    chain: bytes
+    key: bytes = field(repr=False)
 
     def write(self, certificate: Path, private_key: Path) -> None:
-        """Writes the server's files, and ca.pem and ca.key beside them; nothing is overwritten. OSError.
+        """Writes both files, the key for its owner only; nothing is overwritten. OSError."""
+        _write(private_key, self.key, 0o600)
+        _write(certificate, self.chain, 0o644)
 
-        Keys are for their owner only (0600).
-        """
-        files = (
-            (certificate.with_name("ca.key"), self.ca_key, 0o600),
-            (certificate.with_name("ca.pem"), self.ca, 0o644),
-            (private_key, self.server_key, 0o600),
-            (certificate, self.server, 0o644),
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A CA of one's own: its certificate, and the key that signs for it."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @classmethod
+    def of(cls, folder: Path, now: Micros) -> Authority:
+        """The one in ``folder`` (ca.pem, ca.key), or a new one that is written there. OSError. Failed: half of one."""
+        certificate, key = folder / "ca.pem", folder / "ca.key"
+        if not certificate.exists() and not key.exists():
+            new = cls.new(now)
+            _write(key, _private(new.key), 0o600)
+            _write(certificate, new.certificate.public_bytes(Encoding.PEM), 0o644)
+            return new
+        try:
+            found = load_pem_private_key(key.read_bytes(), None)
+            ca = x509.load_pem_x509_certificate(certificate.read_bytes())
+        except (ValueError, TypeError) as error:
+            raise Failed(Failure.INVALID, f"{folder}: ca.pem and ca.key are no CA that init made") from error
+        if not isinstance(found, ec.EllipticCurvePrivateKey) or found.public_key() != ca.public_key():
+            raise Failed(Failure.INVALID, f"{folder}: ca.pem and ca.key do not belong together")
+        return cls(ca, found)
+
+    @classmethod
+    def new(cls, now: Micros) -> Authority:
+        """Keys come from OpenSSL's own chance."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sesrelay's own CA")])
+        certificate = (
+            _begin(name, name, key.public_key(), now)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
+            .sign(key, SHA256())
         )
-        for path, content, mode in files:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-                file.write(content)
+        return cls(certificate, key)
+
+    def server(self, service_domain: str, regions: tuple[str, ...], now: Micros) -> Server:
+        """A certificate for every name of the relay, signed by this authority."""
+        key = rsa.generate_private_key(65537, 2048)
+        # Old clients read no SAN, and Perl's SES.pm compares the subject with the API's host name. A CN has 64
+        # characters.
+        common_names = (f"email.{regions[0]}.{service_domain}", service_domain, "localhost")
+        common_name = next(name for name in common_names if len(name) <= 64)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        certificate = (
+            _begin(subject, self.certificate.subject, key.public_key(), now)
+            .add_extension(_alternative_names(server_names(service_domain, regions)), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage("digital_signature", "key_encipherment"), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+            .sign(self.key, SHA256())
+        )
+        chain = certificate.public_bytes(Encoding.PEM) + self.certificate.public_bytes(Encoding.PEM)
+        return Server(chain, _private(key))
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
 
 
 def server_names(service_domain: str, regions: tuple[str, ...]) -> list[str]:
@@ -60,37 +113,10 @@ def server_names(service_domain: str, regions: tuple[str, ...]) -> list[str]:
     return [*endpoints, service_domain, "localhost"]
 
 
-def make(service_domain: str, regions: tuple[str, ...], now: Micros) -> Certificates:
-    """A new authority and a server certificate signed by it; the keys come from OpenSSL's own chance."""
-    began = datetime.fromtimestamp(now / SECOND, UTC) - timedelta(days=1)
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sesrelay's own CA")])
-    ca = (
-        _begin(ca_name, ca_name, ca_key.public_key(), began)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
-        .sign(ca_key, SHA256())
-    )
-    key = rsa.generate_private_key(65537, 2048)
-    # Old clients read no SAN, and Perl's SES.pm compares the subject with the API's host name. A CN has 64 characters.
-    common_names = (f"email.{regions[0]}.{service_domain}", service_domain, "localhost")
-    common_name = next(name for name in common_names if len(name) <= 64)
-    server = (
-        _begin(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]), ca_name, key.public_key(), began)
-        .add_extension(_alternative_names(server_names(service_domain, regions)), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage("digital_signature", "key_encipherment"), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, SHA256())
-    )
-    pem = [certificate.public_bytes(Encoding.PEM) for certificate in (server, ca)]
-    return Certificates(ca=pem[1], ca_key=_private(ca_key), server=b"".join(pem), server_key=_private(key))
-
-
 def _begin(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, began: datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: Micros
 ) -> x509.CertificateBuilder:
+    began = datetime.fromtimestamp(now / SECOND, UTC) - timedelta(days=1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

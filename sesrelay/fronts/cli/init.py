@@ -14,6 +14,8 @@ from typing import Final
 
 import click
 
+from sesrelay import configuration
+from sesrelay.configuration import BadConfiguration, Fault
 from sesrelay.core import accounts, identities
 from sesrelay.core import credentials as core_credentials
 from sesrelay.fronts.cli import certificates, credentials, welcome
@@ -21,14 +23,17 @@ from sesrelay.fronts.cli.output import document, say
 from sesrelay.fronts.cli.session import Session, json_option, relative
 from sesrelay.model.account import AccessKey
 from sesrelay.model.failure import Failed, Failure
+from sesrelay.settings import Settings
 from sesrelay.store import Transaction, migrate
-from sesrelay.store.errors import WrongKeyring
+from sesrelay.store.errors import DatabaseAway, WrongKeyring
 from sesrelay.store.keyring import create as create_keyring
 from sesrelay.store.keyring import new_keyring
 
 SERVICE_DOMAIN: Final = "sesrelay.localhost"
 """Names below .localhost mean this machine (RFC 6761), so that the endpoints' names work without a DNS."""
 FILE_NAME: Final = "sesrelay.yaml"
+_OPTIONS: Final = {"service_domain": "--service-domain", "regions": "--region", "database": "--database"}
+"""The keys that options set."""
 
 _CONFIGURATION: Final = """\
 # sesrelay's configuration, as `sesrelay init` made it. Every setting: config/sesrelay.yaml and docs/OPERATING.md.
@@ -80,9 +85,17 @@ def init(
 ) -> None:
     """Make a data folder: configuration, certificates, keyring, database, first account and credentials."""
     config = folder.absolute() / FILE_NAME
+    if account_id or account_email:
+        accounts.check_new(account_id or "0" * 12, account_email or "postmaster@localhost")
     made = _files(config, service_domain, regions, database)
     session = Session(str(config))
-    _foundation(session, made)
+    if not made:
+        _remark(session.settings, service_domain, regions, database)
+    try:
+        _foundation(session, made)
+    except (DatabaseAway, Failed):
+        _withdraw(session.settings, config, made)
+        raise
     first = _first_account(session, account_id, account_email)
     if first:
         made.append(f"account {first.account_id}")
@@ -104,24 +117,48 @@ def _files(config: Path, service_domain: str | None, regions: tuple[str, ...], d
         )
         new = config.with_suffix(".new")
         new.unlink(missing_ok=True)
+        _check(content, config)
         # The database's password may stand in it.
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(content)
-        _check(new)
         new.rename(config)
     except OSError as error:
         raise Failed(Failure.INVALID, f"{error.filename or config}: {error.strerror}") from error
     return [FILE_NAME]
 
 
-def _check(file: Path) -> None:
-    """Nothing is left behind of a configuration that could not be used. Raises BadConfiguration."""
-    session = Session(str(file))
+def _check(content: str, config: Path) -> None:
+    """Nothing is made of options that could not be used: each is named. Raises BadConfiguration."""
     try:
-        _ = session.settings
-    except Exception:
-        file.unlink()
-        raise
+        configuration.parse(content, config, os.environ)
+    except BadConfiguration as error:
+        raise BadConfiguration([_of_an_option(fault) for fault in error.faults]) from None
+
+
+def _of_an_option(fault: Fault) -> Fault:
+    """The fault with the option that brought it, in place of a line in a file that is not there."""
+    option = next((option for key, option in _OPTIONS.items() if fault.line and fault.key.startswith(key)), None)
+    return Fault(option, 0, "", fault.text) if option else fault
+
+
+def _remark(settings: Settings, service_domain: str | None, regions: tuple[str, ...], database: str | None) -> None:
+    """Says which options count for nothing, because a configuration is there that says otherwise."""
+    same = {
+        "service_domain": service_domain in (None, settings.service_domain),
+        "regions": regions in ((), settings.regions),
+        "database": database in (None, settings.database),
+    }
+    for key in (key for key, holds in same.items() if not holds):
+        say(f"{_OPTIONS[key]} was not heeded: {FILE_NAME} is there already, and its {key} counts; change it there")
+
+
+def _withdraw(settings: Settings, config: Path, made: list[str]) -> None:
+    """Takes away what only this run's options shaped, so that the next run can be given better ones."""
+    if FILE_NAME in made:
+        config.unlink()
+        if "certificates" in made:
+            settings.tls.certificate.unlink()
+            settings.tls.private_key.unlink()
 
 
 def _foundation(session: Session, made: list[str]) -> None:
@@ -130,8 +167,10 @@ def _foundation(session: Session, made: list[str]) -> None:
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not settings.tls.certificate.exists() and not settings.tls.private_key.exists():
-            new = certificates.make(settings.service_domain, settings.regions, session.clock.now())
-            new.write(settings.tls.certificate, settings.tls.private_key)
+            place = settings.tls.certificate.parent
+            authority = certificates.Authority.of(place, session.clock.now())
+            server = authority.server(settings.service_domain, settings.regions, session.clock.now())
+            server.write(settings.tls.certificate, settings.tls.private_key)
             made.append("certificates")
         new_key = not settings.keyring.exists()
         if new_key:

@@ -129,7 +129,10 @@ def list_messages(
     """List messages, newest first; of every account and region if not said otherwise."""
     regions = session.settings.regions
     numbers = [regions.index(session.region(region))] if region else range(len(regions))
-    wanted = {"account_id": account_id, "state": RecipientState(state) if state else None}
+    wanted = {
+        "account_id": account_id and session.account(account_id),
+        "state": RecipientState(state) if state else None,
+    }
 
     async def gather(store: Store) -> list[list[MessageStory]]:
         return [await _newest(store, partial(_page, number, wanted), limit) for number in numbers]

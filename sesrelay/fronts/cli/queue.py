@@ -55,11 +55,18 @@ def _selecting(command: F) -> F:
 
 
 def _meant(
-    *, everything: bool, message_id: str | None, domain: str | None, state: str, account_id: str | None
+    session: Session,
+    *,
+    everything: bool,
+    message_id: str | None,
+    domain: str | None,
+    state: str,
+    account_id: str | None,
 ) -> Meant:
+    """What the options say. Failed: no message id, or no such account."""
     selection = Selection(
         message_id=messages.parse_id(message_id) if message_id else None,
-        account_id=account_id,
+        account_id=account_id and session.account(account_id),
         domain=domain.lower().rstrip(".") if domain else None,
     )
     return Meant(selection, _STATES[state], everything or selection != Selection() or state != "queued")
@@ -97,7 +104,7 @@ def _shelf(session: Session, meant: Meant, shelf: Shelf) -> list[RecipientStory]
 @pass_session
 def list_queue(session: Session, /, *, as_json: bool, **options: Any) -> None:
     """List queued recipients."""
-    found = _gather(session, _meant(**options))
+    found = _gather(session, _meant(session, **options))
     now = session.clock.now()
     if as_json:
         document([_shape(each, now) for each in found])
@@ -129,7 +136,7 @@ def _age(seconds: int) -> str:
 @pass_session
 def show(session: Session, /, *, given: str | None, as_json: bool, **options: Any) -> None:
     """Show queued recipients, each with everything that happened to it."""
-    meant = _meant(**{**options, "message_id": options["message_id"] or given})
+    meant = _meant(session, **{**options, "message_id": options["message_id"] or given})
     if not meant.all_of_them:
         raise click.UsageError("say which: a message id, --domain, --state, --account, or --all")
     found = _gather(session, meant)
@@ -162,7 +169,7 @@ def _events_of(recipient: RecipientStory, story: MessageStory) -> list[dict[str,
 @pass_session
 def retry(session: Session, /, *, as_json: bool, **options: Any) -> None:
     """Try waiting mail now instead of later."""
-    meant = _chosen(_meant(**options))
+    meant = _chosen(_meant(session, **options))
     since = session.clock.now()
     done = 0
     if Shelf.WAITING in meant.shelves:
@@ -176,7 +183,7 @@ def retry(session: Session, /, *, as_json: bool, **options: Any) -> None:
 @pass_session
 def remove(session: Session, /, *, as_json: bool, **options: Any) -> None:
     """Take mail out of the queue for good: it is not tried again, and its sender is not told."""
-    meant = _chosen(_meant(**options))
+    meant = _chosen(_meant(session, **options))
     done = 0
     for shelf in core.REMOVABLE:
         if shelf in meant.shelves:

@@ -99,8 +99,8 @@ class Session:
         return self.run(gather)
 
     def account(self, given: str | None) -> str:
-        """``--account``, or the only account there is."""
-        return given or self.read(accounts.the_only_one)
+        """``--account``, or the only account there is. Failed: there is none such."""
+        return self.read(lambda tx: accounts.known(tx, given)) if given else self.read(accounts.the_only_one)
 
     def region(self, given: str | None) -> str:
         """``--region``, or the only region that is configured. click.UsageError: not one of them, or several."""

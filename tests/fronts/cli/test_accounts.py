@@ -33,6 +33,7 @@ def test_the_account_may_be_left_out_while_there_is_one(made: Cli) -> None:
         (("account", "show", "--account", "999999999999"), "no account 999999999999"),
         (("account", "close", "--account", "999999999999"), "no account 999999999999"),
         (("limits", "set", "--quota", "-2"), "quota -2"),
+        (("limits", "set", "--quota", "9" * 30), "0 to 1000000000"),
         (("limits", "set", "--rate", "0"), "rate 0"),
         (("identity", "add", "a.example", "--account", "999999999999"), "no account 999999999999"),
         (("credentials", "create", "--account", "999999999999"), "no account 999999999999"),
@@ -42,6 +43,22 @@ def test_what_cannot_be_done_is_said_in_one_line(made: Cli, arguments: tuple[str
     result = made(*arguments)
     assert result.status == 1
     assert words in result.line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("account", "show"), ("limits", "show"), ("credentials", "list"), ("identity", "list"), ("message", "list"),
+        ("queue", "list"), ("queue", "show"), ("queue", "retry"), ("queue", "remove"),
+    ],
+)  # fmt: skip
+def test_an_account_that_is_not_there_is_no_empty_list(made: Cli, command: tuple[str, ...]) -> None:
+    result = made(*command, "--account", "999999999999")
+    assert (result.status, result.line) == (1, "sesrelay: there is no account 999999999999")
+
+
+def test_an_account_that_is_not_there_is_said_on_both_databases(both: Cli) -> None:
+    assert both("account", "show", "999999999999").line == "sesrelay: there is no account 999999999999"
 
 
 def test_suspend_and_resume_switch_one_region(both: Cli) -> None:

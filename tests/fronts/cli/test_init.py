@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from sesrelay.configuration import load
 from tests.fronts.cli.conftest import Cli
@@ -63,6 +64,7 @@ def test_a_second_init_changes_nothing_and_says_so(made: Cli) -> None:
     again = made.bare("init", "--data", str(made.folder), "--service-domain", "other.test")
     assert again.status == 0
     assert "nothing was changed" in again.err
+    assert "--service-domain was not heeded" in again.err
     assert again.out == ""
     assert files(made.folder) == before
     assert made("credentials", "list").out == keys
@@ -81,10 +83,52 @@ def test_an_init_that_was_interrupted_is_finished_by_the_next(made: Cli) -> None
 
 
 def test_a_bad_name_leaves_nothing_behind(cli: Cli) -> None:
-    result = cli.bare("init", "--data", str(cli.folder), "--service-domain", "no dot")
+    result = cli.bare("init", "--data", str(cli.folder), "--service-domain", "no dot", "--region", "A B")
     assert result.status == 2
-    assert "service_domain" in result.err
+    domain, region = result.err.splitlines()
+    assert domain.startswith("--service-domain: a domain name is wanted")
+    assert region.startswith("--region: a region name is wanted")
     assert not list(cli.folder.iterdir())
+
+
+@pytest.mark.parametrize(("option", "value"), [("--account-id", "12"), ("--account-email", "nobody")])
+def test_a_bad_account_leaves_nothing_behind(cli: Cli, option: str, value: str) -> None:
+    assert repr(value) in cli.bare("init", "--data", str(cli.folder), option, value).line
+    assert not cli.folder.exists()
+
+
+def test_a_database_that_could_not_be_reached_can_be_given_anew(cli: Cli) -> None:
+    wrong = ("--database", "postgresql://nobody:geheim@127.0.0.1:1/none", "--service-domain", "wrong.test")
+    assert "cannot be reached" in cli.bare("init", "--data", str(cli.folder), *wrong).line
+    cli.bare("init", "--data", str(cli.folder), "--service-domain", "right.test")
+    settings = load(cli.config, {})
+    assert (settings.service_domain, settings.database) == ("right.test", "sqlite")
+    assert cli("check-config").out == "ok\n"
+    shown = x509.load_pem_x509_certificate((cli.folder / "certs/server.pem").read_bytes())
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "right.test" in names.get_values_for_type(x509.DNSName)
+
+
+def test_a_server_certificate_that_was_taken_away_is_made_anew_by_the_same_authority(made: Cli) -> None:
+    certs = made.folder / "certs"
+    authority = (certs / "ca.pem").read_bytes()
+    for name in ("server.pem", "server.key"):
+        (certs / name).unlink()
+    assert made.bare("init", "--data", str(made.folder), "--json").json["made"] == ["certificates"]
+    assert (certs / "ca.pem").read_bytes() == authority
+    shown = x509.load_pem_x509_certificate((certs / "server.pem").read_bytes())
+    shown.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+    assert made("check-config").out == "ok\n"
+
+
+@pytest.mark.parametrize("spoil", ["ca.key", "ca.pem"])
+def test_half_an_authority_signs_nothing(made: Cli, spoil: str) -> None:
+    for name in ("server.pem", "server.key"):
+        (made.folder / "certs" / name).unlink()
+    (made.folder / "certs" / spoil).write_text("not PEM")
+    result = made.bare("init", "--data", str(made.folder))
+    assert result.status == 1
+    assert "no CA that init made" in result.line
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(cli: Cli) -> None:
