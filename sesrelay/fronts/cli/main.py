@@ -59,7 +59,9 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config", metavar="FILE", help="Configuration; else $SESRELAY_CONFIG, else /etc/sesrelay/sesrelay.yaml."
+    "--config",
+    metavar="FILE",
+    help="Configuration, also behind the command; else $SESRELAY_CONFIG, else /etc/sesrelay/sesrelay.yaml.",
 )
 @click.version_option(__version__, prog_name="sesrelay")
 def cli(config: str | None) -> None:

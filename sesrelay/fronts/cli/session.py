@@ -137,14 +137,20 @@ def relative(path: Path) -> str:
 
 
 def pass_session(command: Callable[Concatenate[Session, P], T]) -> Callable[P, T]:
-    """Gives a command its session; ``--config`` stands at the program's own options."""
+    """Gives a command its session; ``--config`` stands in front of the command, or behind it."""
 
+    @click.option("--config", metavar="FILE", expose_value=False, hidden=True, callback=_config_behind)
     @wraps(command)
     def with_session(*args: P.args, **kwargs: P.kwargs) -> T:
         root = click.get_current_context().find_root()
         return command(Session(root.params.get("config")), *args, **kwargs)
 
     return with_session
+
+
+def _config_behind(context: click.Context, _: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        context.find_root().params["config"] = given
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")

@@ -33,6 +33,15 @@ def test_the_environment_names_the_configuration(made: Cli, monkeypatch: pytest.
     assert made.bare("account", "show", "--json").json["account_id"] == "111122223333"
 
 
+def test_the_configuration_may_be_named_behind_the_command(made: Cli) -> None:
+    assert made.bare("check-config", "--config", str(made.config)).out == "ok\n"
+    assert made.bare("--config", "nowhere", "account", "list", f"--config={made.config}", "--json").status == 0
+    command = [sys.executable, "-m", "sesrelay", "serve", "--config", "nowhere.yaml"]
+    served = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert served.returncode == 2
+    assert "nowhere.yaml: cannot be read" in served.stderr
+
+
 def test_check_config_names_every_fault(made: Cli) -> None:
     text = made.config.read_text().replace("workers: auto", "workers: -1") + "smpt: {}\n"
     made.config.write_text(text)
