@@ -15,12 +15,15 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 PLACES: Final = 1 << 15
 _TABLE: Final = PLACES + 1  # the first number of a table is the worker's total
 _INTEGER: Final = 4
+_KNOWN_ADDRESSES: Final = 4096
+"""Clients come back: their places are remembered."""
 
 
 class NodeCaps:
@@ -35,6 +38,7 @@ class NodeCaps:
         self._key = key
         self._most = connections
         self._most_per_address = connections_per_address
+        self._place = lru_cache(_KNOWN_ADDRESSES)(self._find_place)
         self._counts = memoryview(mmap.mmap(fd, workers * _TABLE * _INTEGER)).cast("I")
 
     @staticmethod
@@ -81,7 +85,7 @@ class NodeCaps:
         self._counts[base] += number
         self._counts[base + place] += number
 
-    def _place(self, address: str) -> int:
+    def _find_place(self, address: str) -> int:
         digest = hashlib.blake2b(_customer(address), digest_size=8, key=self._key).digest()
         return 1 + int.from_bytes(digest, "big") % PLACES
 

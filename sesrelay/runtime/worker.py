@@ -10,7 +10,6 @@ import asyncio
 import gc
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -61,8 +60,6 @@ class Worker:
         self._tasks: list[asyncio.Task[Any]] = []
         self._servers: list[asyncio.Server] = []
         self._doors: dict[str, Door] = {}
-        self._secure: dict[str, ssl.SSLContext | None] = {}
-        self._handshake_seconds = 30.0
 
     def _hear(self, message: Message, fds: list[int]) -> None:
         match message:
@@ -155,20 +152,14 @@ class Worker:
         for number, listener in enumerate(settings.listeners):
             name = f"smtp-{number}"
             self._doors[name] = front_door(settings.smtp, listener, parts.front)
-            self._secure[name] = parts.front.tls.default if listener.mode == "tls" else None
-            self._handshake_seconds = settings.smtp.tls_handshake_seconds
             if name in sockets:
                 server = await loop.create_server(
                     self._doors[name],
                     sock=socket.socket(fileno=sockets[name]),
                     backlog=BACKLOG,
-                    **self._security(name),
+                    **self._doors[name].tls_arguments,
                 )
                 self._servers.append(server)
-
-    def _security(self, door: str) -> dict[str, Any]:
-        context = self._secure[door]
-        return {"ssl": context, "ssl_handshake_timeout": self._handshake_seconds} if context else {}
 
     async def _take_client(self, door: str, connection: socket.socket) -> None:
         """A connection that the supervisor accepted on a socket of systemd's."""
@@ -179,7 +170,7 @@ class Worker:
         elif self._drain_seconds.done():
             connection.close()
         else:
-            await loop.connect_accepted_socket(self._doors[door], connection, **self._security(door))
+            await loop.connect_accepted_socket(self._doors[door], connection, **self._doors[door].tls_arguments)
 
     async def _release(self, incarnations: list[str]) -> None:
         """Frees what dead workers of this node had in hand, and says so; again until it worked."""

@@ -16,7 +16,8 @@ from sesrelay.model.clock import Clock
 from sesrelay.model.message import MessageId, Submission
 from sesrelay.settings import Listener, Smtp
 
-_ALPHANUMERICS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_ALPHANUMERICS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_TO_ALPHANUMERICS: Final = bytes(_ALPHANUMERICS[octet % len(_ALPHANUMERICS)] for octet in range(256))
 TLS_CLOSE_SECONDS: Final = 2
 """A client that does not answer the end of TLS in this time is cut off."""
 _POLL_SECONDS: Final = 0.05
@@ -128,7 +129,7 @@ class Door:
 
     def unique(self) -> str:
         """20 alphanumerics that name a session."""
-        return "".join([_ALPHANUMERICS[octet % len(_ALPHANUMERICS)] for octet in self.around.chance(20)])
+        return self.around.chance(20).translate(_TO_ALPHANUMERICS).decode("ascii")
 
     # Connections come, give signs of life, and go
 

@@ -1,8 +1,9 @@
 """What we take from aiosmtpd 1.4.6, and everything private of it that we touch: here and nowhere else.
 
-aiosmtpd gives the protocol object, its life and the coroutine that reads commands; this class removes what its
-constructor and timers cost for each connection and upgrades to TLS by ``loop.start_tls``. Each private name below
-has a test that fails when another version of aiosmtpd (or of asyncio's streams) no longer has it.
+aiosmtpd gives the protocol object and the coroutine that reads commands; this class removes what its constructor
+and timers cost for each connection, starts the coroutine when it gets its first line (most connections never need
+it) and upgrades to TLS by ``loop.start_tls``. Each private name below has a test that fails when another version of
+aiosmtpd (or of asyncio's streams) no longer has it.
 """
 
 from __future__ import annotations
@@ -72,10 +73,15 @@ class Foundation(SMTP):
     command_size_limits = _SizeLimits()
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        reader = asyncio.StreamReader(limit=LONGEST_LINE, loop=loop)
-        asyncio.StreamReaderProtocol.__init__(self, reader, self._cb_client_connected, loop)
-        vars(self).update(_constants(frozenset(vars(self))))
         self.loop = loop
+        self.transport = None
+        self._handler_coroutine = None
+
+    def become_complete(self) -> None:
+        """Does what the constructors of asyncio's streams and of aiosmtpd do; what is set already stays."""
+        reader = asyncio.StreamReader(limit=LONGEST_LINE, loop=self.loop)
+        asyncio.StreamReaderProtocol.__init__(self, reader, self._cb_client_connected, self.loop)
+        vars(self).update(_constants(frozenset(vars(self))))
         self._timeout_handle = _NO_TIMER
 
     def touch(self) -> None:
@@ -88,7 +94,13 @@ class Foundation(SMTP):
         return self._handler_coroutine is not None
 
     def hand_to_coroutine(self, line: bytes) -> None:
-        """The coroutine of aiosmtpd reads this line next: as a command, or where it waits in ``next_line``."""
+        """The coroutine of aiosmtpd reads this line next: as a command, or where it waits in ``next_line``.
+
+        It is started with its first line, and pushes its greeting then.
+        """
+        if not self.coroutine_runs:
+            self.become_complete()
+            super().connection_made(cast("asyncio.Transport", self.transport))
         self._reader.feed_data(line + b"\r\n")
 
     async def next_line(self) -> bytes:

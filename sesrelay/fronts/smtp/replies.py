@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from sesrelay.model.message import MessageId
@@ -79,11 +80,12 @@ SHUTTING_DOWN: Final = b"421 Service is restarting, please connect again\r\n"
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 
-def identification(unique: str) -> str:
-    """What follows the 220 and the host: as SES greets, with 20 alphanumerics that name the session."""
-    return f"ESMTP {SOFTWARE} {unique}"
+def greeting(host: str, unique: str) -> bytes:
+    """As SES greets, with 20 alphanumerics that name the session."""
+    return f"220 {host} ESMTP {SOFTWARE} {unique}\r\n".encode("ascii")
 
 
+@lru_cache(64)  # the same few answers for every connection
 def capabilities(host: str, *, size: int, encrypted: bool) -> bytes:
     """The answer to EHLO: before TLS no password is invited, after it STARTTLS is gone (RFC 3207 §4.2)."""
     offers = ("PIPELINING", "AUTH PLAIN LOGIN") if encrypted else ("STARTTLS",)

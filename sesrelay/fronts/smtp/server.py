@@ -39,23 +39,23 @@ class SmtpServer(ShortWay):
     def __init__(self, door: Door) -> None:
         super().__init__(door)
         self._around = door.around
-        self._greeted = False
         self._admitted = False
         self._address = ""
+        self._coroutine_greeted = False
+        self._login: asyncio.Task[None] | None = None
 
     # The life of a connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Counts it, finds its region, and lets aiosmtpd greet."""
+        """Counts it, finds its region, and greets."""
+        self.transport = transport
         self._address = _address(transport.get_extra_info("peername"))
         self._admitted = self._door.opened(self, self._address)
         if not self._admitted:
-            self.transport = transport
             self._end(replies.TOO_MANY_CONNECTIONS)
             return
         self._begin(transport)
-        self.__ident__ = replies.identification(self._door.unique())
-        super().connection_made(transport)
+        self._write(replies.greeting(self.hostname, self._door.unique()))
 
     def _begin(self, transport: asyncio.BaseTransport) -> None:
         """A new session: at the start, and after STARTTLS, when everything before is forgotten."""
@@ -82,17 +82,18 @@ class SmtpServer(ShortWay):
             self._door.closed(self, self._address)
         if self.coroutine_runs:
             super().connection_lost(error)
+        self.transport = None  # it knows us, and we it: without this, only the garbage collector would part us
 
     def eof_received(self) -> bool:
         """A client that has gone is not answered any more; a commit under way goes on."""
         return False
 
     async def push(self, status: str | bytes) -> None:
-        """What aiosmtpd says itself: the greeting, which comes first, and its reply when a command failed."""
+        """What aiosmtpd says itself: a greeting, which the client has had, and its reply when a command failed."""
+        if not self._coroutine_greeted:
+            self._coroutine_greeted = True
+            return
         self._write((status.encode("ascii") if isinstance(status, str) else status) + b"\r\n")
-        if not self._greeted:
-            self._greeted = True
-            self._go_on()
 
     async def handle_exception(self, error: Exception) -> str:
         """Trouble that we do not understand is temporary, and the client hears nothing of it."""
@@ -139,23 +140,13 @@ class SmtpServer(ShortWay):
         self._session.message_ended(accepted=accepted)
         self._answer(Decision(reply))
 
-    # aiosmtpd's coroutine comes here; ``arg`` is its reading of the line, the session has its own
+    # AUTH
 
-    async def smtp_EHLO(self, arg: str) -> None:
-        self._answer(self._session.command(self._line))
+    def _begin_login(self, credentials: Credentials) -> None:
+        self._login = self.loop.create_task(self._log_in_and_answer(credentials))
 
-    smtp_HELO = smtp_HELP = smtp_VRFY = smtp_EXPN = smtp_EHLO
-    smtp_MAIL = smtp_RCPT = smtp_DATA = smtp_RSET = smtp_NOOP = smtp_QUIT = smtp_EHLO
-
-    async def smtp_AUTH(self, arg: str) -> None:
-        """The dialogue, then the check of what it brought."""
-        decision = self._session.command(self._line)
-        while decision.next is Next.RESPONSE:
-            self._answer(decision)
-            decision = self._session.command(await self.next_line())
-        if decision.credentials is not None:
-            decision = await self._log_in(decision.credentials)
-        self._answer(decision)
+    async def _log_in_and_answer(self, credentials: Credentials) -> None:
+        self._answer(await self._log_in(credentials))
 
     async def _log_in(self, credentials: Credentials) -> Decision:
         """Never a 535 for trouble of our own (SMTP-15)."""
@@ -170,6 +161,26 @@ class SmtpServer(ShortWay):
             log.exception("smtp.login_failed", client=self._address)
             return session.login_refused(Refused(Refusal.LOGIN_UNAVAILABLE))
         return session.logged_in(login)
+
+    # aiosmtpd's coroutine comes here; ``arg`` is its reading of the line, the session has its own
+
+    async def smtp_EHLO(self, arg: str) -> None:
+        self._answer(self._session.command(self._line))
+
+    smtp_HELO = smtp_HELP = smtp_VRFY = smtp_EXPN = smtp_EHLO
+    smtp_MAIL = smtp_RCPT = smtp_DATA = smtp_RSET = smtp_NOOP = smtp_QUIT = smtp_EHLO
+
+    async def smtp_AUTH(self, arg: str) -> None:
+        """The dialogue, then the check of what it brought."""
+        decision = self._session.command(self._line)
+        while decision.next is Next.RESPONSE:
+            self._coroutine_asks = True
+            self._answer(decision)
+            decision = self._session.command(await self.next_line())
+        self._coroutine_asks = False
+        if decision.credentials is not None:
+            decision = await self._log_in(decision.credentials)
+        self._answer(decision)
 
     async def smtp_STARTTLS(self, arg: str) -> None:
         """Switches; what was sent in clear behind the command is thrown away unread (SMTP-2)."""

@@ -1,7 +1,8 @@
 """The short way between a client's octets and its session: lines are cut off, asked about and answered at once.
 
-``data_received`` itself does what mail is made of (MAIL, RCPT, DATA, RSET, NOOP, QUIT and the message) and what is
-no command at all, all replies of a chunk in one write. Every other line goes to aiosmtpd's coroutine.
+``data_received`` itself does what every session is made of (EHLO, AUTH, MAIL, RCPT, DATA, RSET, NOOP, QUIT and the
+message) and what is no command at all, all replies of a chunk in one write. Every other line goes to aiosmtpd's
+coroutine.
 
 While something is awaited (a login, a commit, a handshake) and while replies pile up unread, nothing is worked off
 and reading pauses at the next chunk that comes, so that a connection never holds more than a chunk or two.
@@ -15,10 +16,13 @@ from abc import abstractmethod
 from enum import IntFlag
 from typing import Final, cast
 
+import structlog
+
 from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.data import BodyReader
 from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.foundation import Foundation
+from sesrelay.fronts.smtp.login import Credentials
 from sesrelay.fronts.smtp.session import LONGEST_AUTH_LINE, Decision, Next, Session
 
 ENDLESS: Final = 65_536
@@ -26,6 +30,7 @@ ENDLESS: Final = 65_536
 COMMANDS_IN_A_TURN: Final = 256
 """So many commands are answered before other connections get their turn (about a millisecond)."""
 
+log = structlog.get_logger()
 _UNPRINTABLE: Final = re.compile(rb"[^\x20-\x7e]")
 
 
@@ -33,7 +38,7 @@ class Held(IntFlag):
     """Why what comes in is not worked off at once."""
 
     WAITING = 1
-    """Something is awaited: at first that the greeting is sent, then a login, a commit, a handshake."""
+    """Something is awaited: a login, a commit, a handshake."""
     UNREAD = 2
     """Replies pile up that the client does not read."""
     CLOSING = 4
@@ -50,18 +55,20 @@ STOPPED: Final = WAITING | UNREAD | CLOSING
 class ShortWay(Foundation):
     """Reading and answering; what has to be awaited is the subclass's."""
 
-    short_way: frozenset[bytes] = frozenset({b"MAIL", b"RCPT", b"DATA", b"RSET", b"NOOP", b"QUIT"})
-    long_way: frozenset[bytes] = frozenset({b"EHLO", b"HELO", b"STARTTLS", b"AUTH", b"HELP", b"VRFY", b"EXPN"})
+    short_way: frozenset[bytes] = frozenset({b"EHLO", b"AUTH", b"MAIL", b"RCPT", b"DATA", b"RSET", b"NOOP", b"QUIT"})
+    long_way: frozenset[bytes] = frozenset({b"HELO", b"STARTTLS", b"HELP", b"VRFY", b"EXPN"})
 
     _session: Session
 
     def __init__(self, door: Door) -> None:
         super().__init__(door.loop)
         self._door = door
-        self._held = WAITING
+        self._held = 0
         self._buffer = b""
         self._line = b""
         """What aiosmtpd's coroutine was given."""
+        self._coroutine_asks = False
+        """It waits for the client's next line of AUTH."""
         self._beyond = 0
         """Octets that were thrown away: of an overlong line, and behind the last word."""
         self._body: BodyReader | None = None
@@ -76,6 +83,10 @@ class ShortWay(Foundation):
     @abstractmethod
     def _end_of_data(self, body: BodyReader, out: list[bytes]) -> None:
         """The message is complete: its refusal goes into ``out``, or its commit is awaited."""
+
+    @abstractmethod
+    def _begin_login(self, credentials: Credentials) -> None:
+        """The outcome is awaited."""
 
     @property
     def _channel(self) -> asyncio.Transport:
@@ -129,10 +140,12 @@ class ShortWay(Foundation):
                     out.append(replies.SESSION_TOO_OLD)
                     self._held |= CLOSING
                 elif line[:4].upper() in self.short_way or not self._goes_long_way(line):
-                    reply, then, _ = self._session.command(line)
-                    out.append(reply)
+                    decision = self._decide(line)
+                    reply, then, _ = decision
+                    if reply:
+                        out.append(reply)
                     if then is not Next.COMMAND:
-                        self._enter(then)
+                        self._enter(decision)
             turns -= 1
             if self._held & STOPPED or not turns:
                 break
@@ -150,6 +163,14 @@ class ShortWay(Foundation):
             self._reading_paused = False
             self._channel.resume_reading()
 
+    def _decide(self, line: bytes) -> Decision:
+        """What the session says to a line. Trouble that we do not understand is temporary, and only we hear of it."""
+        try:
+            return self._session.command(line)
+        except Exception as error:
+            log.exception("smtp.command_failed", exc_info=error)
+            return Decision(replies.TEMPORARY_FAILURE)
+
     def client_closed(self) -> None:
         """The client has closed its direction of TLS; all that it sent is here, or is handed over next."""
         if not self._client_closed:
@@ -164,7 +185,10 @@ class ShortWay(Foundation):
     def _goes_long_way(self, line: bytes) -> bool:
         """Gives a response that ``smtp_AUTH`` waits for, or a command that aiosmtpd's loop finds well-formed, to it."""
         self._beyond = 0
-        if not self._session.awaits_response:
+        if self._session.awaits_response:
+            if not self._coroutine_asks:
+                return False
+        else:
             verb = line.partition(b" ")[0].upper()
             if verb not in self.long_way or len(line) > LONGEST_AUTH_LINE or _UNPRINTABLE.search(line):
                 return False
@@ -186,11 +210,9 @@ class ShortWay(Foundation):
 
     def pause_writing(self) -> None:
         """The client does not read its replies: it gets no more until it does."""
-        super().pause_writing()
         self._held |= UNREAD
 
     def resume_writing(self) -> None:
-        super().resume_writing()
         self._held &= ~UNREAD
         if not self._held & STOPPED:
             self._work_off(self._buffer)
@@ -201,13 +223,17 @@ class ShortWay(Foundation):
         if not self._gone:
             self.transport.write(reply)  # type: ignore[union-attr]
 
-    def _enter(self, what: Next) -> None:
+    def _enter(self, decision: Decision) -> None:
         """Does what a decision says besides its reply."""
+        what = decision.next
         if what is Next.DATA:
             around = self._door.around
             self._body = BodyReader(self._door.bounds.message_octets, around.memory, around.spool)
         elif what is Next.CLOSE:
             self._held |= CLOSING  # whoever sends the replies closes behind them
+        elif decision.credentials is not None:
+            self._held |= WAITING
+            self._begin_login(decision.credentials)
 
     def _answer(self, decision: Decision) -> None:
         """The reply of something that was awaited, and on with what came meanwhile."""
@@ -217,7 +243,7 @@ class ShortWay(Foundation):
             self._end(decision.reply)
             return
         self._write(decision.reply)
-        self._enter(decision.next)
+        self._enter(decision)
         self._go_on()
 
     def _go_on(self) -> None:

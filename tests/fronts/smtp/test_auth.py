@@ -174,3 +174,12 @@ def test_a_login_survives_a_message(house: House) -> None:
     client.send(b"x\r\n.\r\n")
     client.line()
     client.say(b"MAIL FROM:<a@sender.example>\r\n", OK)
+
+
+@pytest.mark.parametrize("beginning", [b"mail", b"QUIT", b"EHLO", b"AUTH"])
+def test_a_response_that_looks_like_a_command_is_a_response(house: House, beginning: bytes) -> None:
+    client = house.greeted()
+    client.say(b"AUTH LOGIN\r\n", ASK_USER)
+    client.say(beginning + b"\r\n", ASK_PASSWORD)
+    client.say(beginning + b"\r\n", INVALID)
+    assert [login[1] for login in house.relay.logins] == [base64.b64decode(beginning)]

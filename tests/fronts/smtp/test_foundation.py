@@ -28,6 +28,13 @@ class Bare(Foundation):
         self.touched += 1
 
 
+def complete(loop: asyncio.AbstractEventLoop) -> Bare:
+    """A connection whose coroutine was needed."""
+    made = Bare(loop)
+    made.become_complete()
+    return made
+
+
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made = asyncio.new_event_loop()
@@ -44,7 +51,7 @@ def test_the_version_is_the_one_that_was_read() -> None:
 
 
 def test_a_connection_has_every_attribute_that_aiosmtpds_constructor_makes(loop: asyncio.AbstractEventLoop) -> None:
-    theirs, ours = vars(stock(loop)), vars(Bare(loop))
+    theirs, ours = vars(stock(loop)), vars(complete(loop))
     assert theirs.keys() - ours.keys() == {"_auth_methods", "_smtp_methods"}
     own = {"loop", "_timeout_handle", "_loop", "_closed", "_strong_reader", "_stream_reader_wr", "_client_connected_cb"}
     for name in theirs.keys() & ours.keys() - own:
@@ -52,7 +59,7 @@ def test_a_connection_has_every_attribute_that_aiosmtpds_constructor_makes(loop:
 
 
 def test_no_connection_shares_what_changes(loop: asyncio.AbstractEventLoop) -> None:
-    first, second = Bare(loop), Bare(loop)
+    first, second = complete(loop), complete(loop)
     assert first._handle_hooks == {}
     mutable = [name for name, value in vars(first).items() if isinstance(value, dict | list | set) and value]
     assert mutable == []
@@ -60,7 +67,7 @@ def test_no_connection_shares_what_changes(loop: asyncio.AbstractEventLoop) -> N
 
 
 def test_making_a_connection_reflects_nothing(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    Bare(loop)
+    complete(loop)
 
     def forbidden(*_: Any) -> Any:
         raise AssertionError("reflection for each connection costs 0.6 ms")
@@ -68,7 +75,15 @@ def test_making_a_connection_reflects_nothing(loop: asyncio.AbstractEventLoop, m
     monkeypatch.setattr(inspect, "getmembers", forbidden)
     monkeypatch.setattr(inspect, "signature", forbidden)
     monkeypatch.setattr("socket.getfqdn", forbidden)
-    Bare(loop)
+    complete(loop)
+
+
+def test_what_is_set_already_stays(loop: asyncio.AbstractEventLoop) -> None:
+    connection = Bare(loop)
+    connection.hostname = "of our own"
+    connection.transport = transport = asyncio.Transport()
+    connection.become_complete()
+    assert (connection.hostname, connection.transport) == ("of our own", transport)
 
 
 def test_no_connection_changes_the_limits_of_another(loop: asyncio.AbstractEventLoop) -> None:
@@ -112,7 +127,7 @@ def test_a_method_is_bound_to_the_connection_that_calls_it(loop: asyncio.Abstrac
 
 
 def test_there_is_no_timer_for_each_connection(loop: asyncio.AbstractEventLoop) -> None:
-    connection = Bare(loop)
+    connection = complete(loop)
     connection._reset_timeout()
     assert connection.touched == 1
     connection._timeout_handle.cancel()
