@@ -72,3 +72,20 @@ def test_where_a_message_is_cut_makes_no_difference(given_pieces: list[bytes], c
         check.feed(content[last:cut])
         last = max(last, cut)
     assert check.fault() is fault(content)
+
+
+damage = st.sampled_from([b"", b"\r", b"\n", b"\0", b"\r\n", b"\n\r", b"x", LONG + b"yyy"])
+
+
+@given(st.integers(2, 1003), st.integers(0, 6000), damage, st.booleans(), st.lists(st.integers(0, 30_000), max_size=4))
+def test_even_lines_are_judged_as_all_others(
+    length: int, place: int, what: bytes, inserted: bool, cuts: list[int]
+) -> None:
+    content = b"A: b\r\n\r\n" + (b"x" * (length - 2) + b"\r\n") * (14_000 // length) + b"end\r\n"
+    content = content[:place] + what + content[place + (0 if inserted else len(what)) :]
+    assert fault(content) is slowly(content)
+    check, last = LineCheck(), 0
+    for cut in [*sorted(cuts), len(content)]:
+        check.feed(content[last:cut])
+        last = max(last, cut)
+    assert check.fault() is slowly(content)

@@ -79,7 +79,7 @@ class BodyReader:
     def feed(self, chunk: bytes) -> bytes | None:
         """Takes the next chunk. None: the message goes on; else it is complete, and these octets follow its end."""
         window = self._tail + chunk
-        dot = _LINE_WITH_DOT.search(window)
+        dot = _LINE_WITH_DOT.search(window) if b"." in window else None  # base64 has none
         if dot is not None:
             end = window.find(_END, max(dot.start() - 1, 0))
             if end >= 0:
@@ -139,25 +139,28 @@ class BodyReader:
 
     def _move_to_spool(self) -> None:
         """From here on into a file: the header in hand, the rest behind it. Without an end of the header: not yet."""
-        start = b"".join(self._pieces)
-        end = 2 if start.startswith(b"\r\n") else start.find(b"\r\n\r\n") + 4
-        if end < 4 and not start.startswith(b"\r\n"):
-            self._pieces = [start]
-            return
+        end = _header_length(self._pieces[0])
+        if not end:
+            self._pieces = [b"".join(self._pieces)]
+            end = _header_length(self._pieces[0])
+            if not end:
+                return
+        first, *others = self._pieces
         try:
-            self._spool = self._open(start[:end])
+            self._spool = self._open(first[:end])
         except OSError as error:
             self._drop(_trouble(error))
             return
         self._pieces = []
         self._memory.give_back(self._held - end)
         self._held = end
-        self._write(start[end:])
+        self._write(first[end:], *others)
 
-    def _write(self, piece: bytes) -> None:
+    def _write(self, *pieces: bytes) -> None:
         assert self._spool is not None
         try:
-            self._spool.write(piece)
+            for piece in pieces:
+                self._spool.write(piece)
         except OSError as error:
             self._drop(_trouble(error))
 
@@ -165,6 +168,11 @@ class BodyReader:
         """Nothing of it is kept any more; the rest is read only to find its end."""
         self._fault = fault
         self.close()
+
+
+def _header_length(start: bytes) -> int:
+    """Octets of the header, the empty line included; 0: its end has not come."""
+    return 2 if start.startswith(b"\r\n") else start.find(b"\r\n\r\n") + 4 if b"\r\n\r\n" in start else 0
 
 
 def _trouble(error: OSError) -> Refusal:
