@@ -12,10 +12,10 @@ from sesrelay.store import waiting
 from sesrelay.store.transaction import Transaction
 from sesrelay.store.waiting import Cursor, Selection, Shelf
 
-__all__ = ["REMOVABLE", "Cursor", "Selection", "Shelf", "page", "remove", "retry"]
+__all__ = ["CHANGEABLE", "Cursor", "Selection", "Shelf", "page", "remove", "retry"]
 
-REMOVABLE = (Shelf.WAITING, Shelf.HELD)
-"""What a worker has in hand may be on the wire already: only what is not can still be taken out."""
+CHANGEABLE = (Shelf.WAITING, Shelf.HELD)
+"""What a worker has in hand may be on the wire already: only what is not can still be sent now or taken out."""
 
 
 def page(
@@ -25,12 +25,14 @@ def page(
     return waiting.page(tx, shelf, selection, after)
 
 
-def retry(tx: Transaction, selection: Selection, since: Micros, after: Cursor | None) -> tuple[int, Cursor | None]:
-    """Makes a page of waiting recipients due now; how many, and ``after`` for the next page.
+def retry(
+    tx: Transaction, shelf: Shelf, selection: Selection, since: Micros, after: Cursor | None
+) -> tuple[int, Cursor | None]:
+    """Makes a page of waiting or held recipients due now; how many, and ``after`` for the next page.
 
     ``since``: when the verb began. Who was tried later than that is left alone, or the verb would never end.
     """
-    return waiting.hasten(tx, selection, since, after)
+    return waiting.hasten(tx, shelf, selection, since, after)
 
 
 def remove(tx: Transaction, shelf: Shelf, selection: Selection, after: Cursor | None) -> tuple[int, Cursor | None]:

@@ -60,3 +60,7 @@ class Relay:
     async def settle(self, results: Sequence[AttemptResult]) -> None:
         """Takes note of what became of mail; ``settle.Settling.settle``."""
         await self._settling.settle(results)
+
+    async def expire_held(self) -> int:
+        """Gives up mail that was held for too long; ``settle.Settling.expire_held``."""
+        return await self._settling.expire_held()

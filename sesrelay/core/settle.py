@@ -12,8 +12,9 @@ from typing import Final, Protocol
 import structlog
 
 from sesrelay.killpoints import reached
-from sesrelay.model.clock import Clock
-from sesrelay.model.message import AttemptResult, MessageId, Settlement
+from sesrelay.model.clock import Clock, Micros
+from sesrelay.model.message import AttemptResult, Claim, MessageId, Settlement
+from sesrelay.model.reply import Scope, Stage
 from sesrelay.rules.outcomes import verdict
 from sesrelay.rules.retries import Schedule
 
@@ -22,10 +23,15 @@ _GOLDEN: Final = 0.6180339887498949
 """Steps of the golden ratio from one number of chance: the results of a batch spread evenly, at the price of one."""
 
 
+HELD_AT_ONCE: Final = 100
+
+
 class SettleStore(Protocol):
     """What settling needs of the store."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> frozenset[tuple[MessageId, int]]: ...
+
+    async def claim_held(self, accepted_before: Micros, limit: int) -> list[Claim]: ...
 
 
 class Settling:
@@ -67,3 +73,16 @@ class Settling:
                     recipient=claim.number,
                     state=settlement.verdict.state.value,
                 )
+
+    async def expire_held(self) -> int:
+        """Gives up held mail that is too old for another attempt, and so tells its senders; how many recipients."""
+        expired = 0
+        while claims := await self._store.claim_held(self._clock.now() - self._schedule.max_age, HELD_AT_ONCE):
+            await self.settle([_held_too_long(claim) for claim in claims])
+            expired += len(claims)
+        return expired
+
+
+def _held_too_long(claim: Claim) -> AttemptResult:
+    trouble = "held: processing it failed again and again"
+    return AttemptResult(claim, Stage.CONNECT, Scope.OURSELVES, None, trouble, not_tried=True)

@@ -202,6 +202,9 @@ class Claim:
     hops: int
     header_length: int
     body: BodyLocation
+    sequence: int = 0
+    """How much its story had when it was claimed. What is written about the claim counts only while that is so: a
+    newer claim of the same worker is another one."""
 
 
 @dataclass(frozen=True, slots=True)

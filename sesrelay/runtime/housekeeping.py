@@ -26,10 +26,17 @@ class QueueGauge(Protocol):
         """The queue as it was counted just now."""
 
 
+class Relay(Protocol):
+    """What of ``core.relay.Relay`` is used here."""
+
+    async def expire_held(self) -> int: ...
+
+
 class House:
     """What chores work with."""
 
-    def __init__(self, store: Store, clock: Clock, gauge: QueueGauge, keep: Keep) -> None:
+    def __init__(self, store: Store, relay: Relay, clock: Clock, gauge: QueueGauge, keep: Keep) -> None:
+        self.relay = relay
         self.store = store
         self.clock = clock
         self.gauge = gauge
@@ -70,6 +77,13 @@ async def free_the_dead(house: House) -> None:
     freed = await house.store.release_dead()
     if freed:
         log.warning("claims of dead workers freed", recipients=freed)
+
+
+async def expire_held(house: House) -> None:
+    """Held mail whose time is over goes back to its sender (SMTP-7)."""
+    expired = await house.relay.expire_held()
+    if expired:
+        log.error("held mail expired: nobody had let it go on", recipients=expired)
 
 
 async def sweep(house: House) -> None:

@@ -38,17 +38,18 @@ COUNTERS: Final = (
 SETTLE_COLUMNS: Final = (
     ("message_id", "bytea"), ("number", "int"), ("state", "smallint"), ("attempts", "int"), ("held", "smallint"),
     ("in_doubt", "smallint"), ("due_at", "bigint"), ("smtp_response", "text"), ("bounce_type", "text"),
-    ("bounce_sub_type", "text"),
+    ("bounce_sub_type", "text"), ("sequence", "int"),
 )  # fmt: skip
-"""``attempts`` is what is added: 0, or -1 for what was no attempt."""
+"""``attempts`` is what is added: 0, or -1 for what was no attempt; ``sequence`` is that of the claim."""
 CLAIM_COLUMNS: Final = (
     "r.message_id, r.number, r.address, r.domain, r.account_id, r.attempts, r.in_doubt, m.region, m.origin, "
     "m.mail_from, m.header_from, m.accepted_at, m.eight_bit, m.hops, m.header_length, m.segment, m.body_offset, "
-    "m.body_length, m.body_crc32"
+    "m.body_length, m.body_crc32, r.sequence"
 )
 
 _ACCOUNT_REGION: Final = (("account_id", "text"), ("region", "text"))
 _RECIPIENT: Final = (("message_id", "bytea"), ("number", "int"))
+_CLAIM: Final = (*_RECIPIENT, ("sequence", "int"))
 _MINUTE_COLUMNS: Final = (*_ACCOUNT_REGION, ("minute", "bigint"), ("recipients", "bigint"))
 _LANE_COLUMNS: Final = (("domain", "text"), ("account_id", "text"), ("due_at", "bigint"))
 _LIMIT_COLUMNS: Final = (
@@ -245,7 +246,7 @@ class Hot(ABC):
             "smtp_response = v.smtp_response, bounce_type = v.bounce_type, bounce_sub_type = v.bounce_sub_type, "
             "claimed_by = NULL, sequence = recipients.sequence + 1, deaths = 0 FROM v "
             "WHERE recipients.message_id = v.message_id AND recipients.number = v.number "
-            "AND +recipients.claimed_by = ? "
+            "AND +recipients.claimed_by = ? AND recipients.sequence = v.sequence "
             "RETURNING recipients.message_id, recipients.number, recipients.sequence",
             [*self._flat(rows), now, claimed_by],
         )
@@ -282,22 +283,32 @@ class Hot(ABC):
     def _skip_locked_of(self, table: str) -> str:
         return f" {self.skip_locked} OF {table}" if self.skip_locked else ""
 
+    def held(self, accepted_before: Micros, limit: int) -> list[Row]:
+        """CLAIM_COLUMNS of up to ``limit`` held recipients of messages that are older than that."""
+        return self.run(
+            f"SELECT {CLAIM_COLUMNS} FROM recipients r JOIN messages m ON m.message_id = r.message_id WHERE r.held = 1 "
+            f"AND m.accepted_at <= ? ORDER BY r.message_id, r.number LIMIT ?{self._skip_locked_of('r')}",
+            (accepted_before, limit),
+        )
+
     def claim(self, claimed_by: int, keys: Rows) -> None:
         """(message, number): ours from now on, and tried once more."""
         self.run(
             self._with(_RECIPIENT, keys)
-            + "UPDATE recipients SET claimed_by = ?, attempts = recipients.attempts + 1 FROM v "
+            + "UPDATE recipients SET claimed_by = ?, held = 0, attempts = recipients.attempts + 1 FROM v "
             "WHERE recipients.message_id = v.message_id AND recipients.number = v.number",
             [*self._flat(keys), claimed_by],
         )
 
     def give_back(self, claimed_by: int, due_at: Micros, keys: Rows) -> list[Row]:
-        """Unclaims (message, number) that are still ours, as if never tried; (domain, account) of each."""
+        """Unclaims (message, number, sequence) that are still ours, as if never tried; (domain, account) of each."""
+        # The sequence goes on, although nothing is told: given back a second time it must not touch a newer claim.
         return self.run(
-            self._with(_RECIPIENT, keys)
-            + "UPDATE recipients SET claimed_by = NULL, attempts = recipients.attempts - 1, due_at = ? FROM v "
+            self._with(_CLAIM, keys) + "UPDATE recipients SET claimed_by = NULL, attempts = recipients.attempts - 1, "
+            "sequence = recipients.sequence + 1, due_at = ? FROM v "
             "WHERE recipients.message_id = v.message_id AND recipients.number = v.number AND "
-            "+recipients.claimed_by = ? RETURNING recipients.domain, recipients.account_id",
+            "+recipients.claimed_by = ? AND recipients.sequence = v.sequence "
+            "RETURNING recipients.domain, recipients.account_id",
             [*self._flat(keys), due_at, claimed_by],
         )
 

@@ -67,7 +67,7 @@ def take_turns(
 
 def _claim(row: Row) -> Claim:
     message_id, number, address, domain, account_id, attempts, in_doubt, region, origin = row[:9]
-    mail_from, header_from, accepted_at, eight_bit, hops, header_length, segment, offset, length, crc32 = row[9:]
+    mail_from, header_from, accepted_at, eight_bit, hops, header_length, *place, sequence = row[9:]
     return Claim(
         message_id=MessageId(message_id),
         number=number,
@@ -84,13 +84,25 @@ def _claim(row: Row) -> Claim:
         eight_bit=bool(eight_bit),
         hops=hops,
         header_length=header_length,
-        body=BodyLocation(segment, offset, length, crc32),
+        body=BodyLocation(*place),
+        sequence=sequence,
     )
+
+
+def claim_held(hot: Hot, claimed_by: int, accepted_before: Micros, limit: int) -> list[Claim]:
+    """Claims up to ``limit`` held recipients of messages that old: to be settled, not to be tried.
+
+    Their deaths stay counted: should this worker die as well, they are held again.
+    """
+    rows = hot.held(accepted_before, limit)
+    if rows:
+        hot.claim(claimed_by, [(row[0], row[1]) for row in rows])
+    return [_claim(row) for row in rows]
 
 
 def give_back(hot: Hot, claimed_by: int, claims: Iterable[Claim], due_at: Micros, now: Micros) -> None:
     """Claims that were not tried go back into their lanes; those that are no longer ours stay as they are."""
-    keys = sorted({(claim.message_id, claim.number) for claim in claims})
+    keys = sorted({(claim.message_id, claim.number, claim.sequence) for claim in claims})
     effects = Effects(now)
     for domain, account_id in hot.give_back(claimed_by, due_at, keys):
         effects.wait_in_lane(domain, account_id, due_at)

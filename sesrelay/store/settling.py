@@ -50,6 +50,7 @@ def _row(place: Place, settlement: Settlement) -> Row:
         storable(verdict.smtp_response),
         bounce.type.value if bounce else "",
         bounce.sub_type if bounce else "",
+        settlement.claim.sequence,
     )
 
 

@@ -182,6 +182,15 @@ class Store:
             self._give_back_orphans(unknown.result, unknown.proof)
             raise
 
+    async def claim_held(self, accepted_before: Micros, limit: int) -> list[Claim]:
+        """Up to ``limit`` held recipients of messages accepted until then, claimed for this process."""
+        await self._known()
+        if not self._ours.claims:
+            return []
+        return await self._hot(
+            lambda session, _: queue.claim_held(session.hot, self._ours.number, accepted_before, limit)
+        )
+
     async def give_back(self, claims: Sequence[Claim], due_at: Micros) -> None:
         """Claims that were not tried go back into their lanes, as if never taken."""
         number = self._ours.number
@@ -231,7 +240,10 @@ class Store:
     async def _release_some(self, dead: int, *, died: bool) -> int:
         freed, held = await self._hot(lambda session, now: queue.release_some(session.hot, dead, now, died=died))
         for message_id in held:
-            log.error("held: several workers died with it in hand", message_id=str(message_id))
+            log.error(
+                "held: several workers died with it in hand; `sesrelay queue retry --state held` tries it again",
+                message_id=str(message_id),
+            )
         return freed
 
     async def release_dead(self) -> int:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any, Final
 
-from sqlalchemy import Select, insert, select, text, tuple_, update
+from sqlalchemy import Select, case, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sesrelay.model.clock import MINUTE, Micros
@@ -25,7 +25,8 @@ from sesrelay.store.transaction import Transaction
 
 PAGE: Final = 500
 CANCELLED: Final = "cancelled"
-"""Kind of the history row."""
+RELEASED: Final = "released"
+"""Kinds of the history rows."""
 _QUARTER: Final = 15 * MINUTE
 
 
@@ -97,18 +98,31 @@ def _end(shelf: Shelf, rows: Sequence[Any]) -> Cursor | None:
     return tuple(last[name] for name in _ORDER[shelf])
 
 
-def hasten(tx: Transaction, selection: Selection, since: Micros, after: Cursor | None) -> tuple[int, Cursor | None]:
-    """Makes a page of waiting recipients due now, but for those tried since then; how many, and where to go on."""
-    rows = tx.execute(_page(Shelf.WAITING, selection, after).with_for_update(skip_locked=True))
-    chosen = [row for row in rows if row.due_at > tx.now and row.changed_at <= since]
+def hasten(
+    tx: Transaction, shelf: Shelf, selection: Selection, since: Micros, after: Cursor | None
+) -> tuple[int, Cursor | None]:
+    """Makes a page of waiting or held recipients due now, but for those tried since; how many, and where to go on."""
+    rows = tx.execute(_page(shelf, selection, after).with_for_update(skip_locked=True))
+    held = shelf is Shelf.HELD
+    chosen = [row for row in rows if (held or row.due_at > tx.now) and row.changed_at <= since]
     if chosen:
-        _change(tx, chosen, due_at=tx.now)
-        # They are in their lanes already, so the lanes exist.
-        due = sorted({(row.domain, row.account_id) for row in chosen})
-        for domain, account_id in due:
-            lane = (lanes.c.domain == domain) & (lanes.c.account_id == account_id) & (lanes.c.due_at > tx.now)
-            tx.change(update(lanes).where(lane).values(due_at=tx.now))
-    return len(chosen), _end(Shelf.WAITING, rows)
+        if held:
+            # The workers that died of it are forgotten: it gets as many as new mail.
+            _change(tx, chosen, due_at=tx.now, held=0, deaths=0, changed_at=tx.now, sequence=recipients.c.sequence + 1)
+            _tell(tx, chosen, RELEASED)
+        else:
+            _change(tx, chosen, due_at=tx.now)
+        for domain, account_id in sorted({(row.domain, row.account_id) for row in chosen}):
+            _raise_lane(tx, domain, account_id)
+    return len(chosen), _end(shelf, rows)
+
+
+def _raise_lane(tx: Transaction, domain: str, account_id: str) -> None:
+    """The lane exists and is due now; a claim that runs beside us and puts it off is waited for and overruled."""
+    dialect = sqlite if tx.dialect == "sqlite" else postgresql
+    statement = dialect.insert(lanes).values(domain=domain, account_id=account_id, due_at=tx.now)
+    no_later = case((lanes.c.due_at < tx.now, lanes.c.due_at), else_=tx.now)
+    tx.change(statement.on_conflict_do_update(index_elements=["domain", "account_id"], set_={"due_at": no_later}))
 
 
 def cancel(tx: Transaction, shelf: Shelf, selection: Selection, after: Cursor | None) -> tuple[int, Cursor | None]:
@@ -117,21 +131,16 @@ def cancel(tx: Transaction, shelf: Shelf, selection: Selection, after: Cursor | 
     if rows:
         values = {"state": STATE_CODES[RecipientState.CANCELLED], "held": 0, "changed_at": tx.now}
         _change(tx, rows, **values, sequence=recipients.c.sequence + 1)
-        detail = json.dumps({"by": "operator"})
-        told = [
-            {
-                "message_id": row.message_id,
-                "number": row.number,
-                "sequence": row.sequence + 1,
-                "at": tx.now,
-                "kind": CANCELLED,
-                "detail": detail,
-            }
-            for row in rows
-        ]
-        tx.change(insert(history), told)
+        _tell(tx, rows, CANCELLED)
         _count_cancelled(tx, rows)
     return len(rows), _end(shelf, rows)
+
+
+def _tell(tx: Transaction, rows: Sequence[Any], kind: str) -> None:
+    """A line in the story of each: the operator did that."""
+    line = {"at": tx.now, "kind": kind, "detail": json.dumps({"by": "operator"})}
+    keys = [{"message_id": row.message_id, "number": row.number, "sequence": row.sequence + 1} for row in rows]
+    tx.change(insert(history), [key | line for key in keys])
 
 
 def _change(tx: Transaction, rows: Sequence[Any], **values: Any) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from sesrelay.core.settle import Settling
 from sesrelay.model.clock import DAY
 from sesrelay.model.message import RecipientState
+from sesrelay.rules.retries import DEFAULT
 from sesrelay.runtime import housekeeping, roles
 from sesrelay.runtime.housekeeping import House
 from sesrelay.runtime.roles import CHORES, Chore, Roles
@@ -33,7 +35,8 @@ class Gauge:
 
 
 def a_house(store: Store, clock: FakeClock) -> House:
-    return House(store, clock, Gauge(), KEEP)
+    settling = Settling(store, clock, bytes, DEFAULT, lambda _: None)
+    return House(store, settling, clock, Gauge(), KEEP)
 
 
 class Log:

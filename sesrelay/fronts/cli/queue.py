@@ -168,13 +168,16 @@ def _events_of(recipient: RecipientStory, story: MessageStory) -> list[dict[str,
 @json_option
 @pass_session
 def retry(session: Session, /, *, as_json: bool, **options: Any) -> None:
-    """Try waiting mail now instead of later."""
+    """Try waiting and held mail now."""
     meant = _chosen(_meant(session, **options))
     since = session.clock.now()
-    done = 0
-    if Shelf.WAITING in meant.shelves:
-        done = _bulk(session, lambda tx, after: core.retry(tx, meant.selection, since, after))
+    # What was held a moment ago waits then: the waiting go first, so that none is counted twice.
+    done = sum(_hasten(session, meant, shelf, since) for shelf in core.CHANGEABLE if shelf in meant.shelves)
     _tell(session, meant, "retried", done, as_json)
+
+
+def _hasten(session: Session, meant: Meant, shelf: Shelf, since: int) -> int:
+    return _bulk(session, lambda tx, after: core.retry(tx, shelf, meant.selection, since, after))
 
 
 @queue.command()
@@ -185,7 +188,7 @@ def remove(session: Session, /, *, as_json: bool, **options: Any) -> None:
     """Take mail out of the queue for good: it is not tried again, and its sender is not told."""
     meant = _chosen(_meant(session, **options))
     done = 0
-    for shelf in core.REMOVABLE:
+    for shelf in core.CHANGEABLE:
         if shelf in meant.shelves:
             done += _take_out(session, meant, shelf)
     _tell(session, meant, "removed", done, as_json)

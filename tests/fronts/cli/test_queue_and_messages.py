@@ -96,6 +96,17 @@ def test_retry_makes_mail_due_now(both: Cli) -> None:
     assert claim.address == "a@one.example"
 
 
+def test_retry_lets_held_mail_go_on(both: Cli) -> None:
+    message_id = accept(both, "a@one.example")
+    claim_all(both, lambda claim: retried(claim, 0, held=True))
+    assert both("queue", "retry", "--state", "waiting", "--json").json["retried"] == 0
+    assert both("queue", "retry", "--all", "--json").json["retried"] == 1
+    assert states(both, message_id) == ["queued"]
+    (claim,) = claim_all(both, None)
+    assert claim.address == "a@one.example"
+    assert "released" in both("message", "show", str(message_id)).out
+
+
 def test_a_bulk_verb_must_be_told_what_it_is_about(made: Cli) -> None:
     for verb in ("retry", "remove", "show"):
         assert "say which" in made.usage("queue", verb)
