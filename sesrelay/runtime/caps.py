@@ -13,8 +13,6 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
@@ -51,22 +49,32 @@ class NodeCaps:
     def admit(self, address: str) -> bool:
         """Counts a new session of this client, or says no. Who was admitted must ``leave`` once."""
         place = self._place(address)
-        with self._locked():
+        self._lock()
+        try:
             if self._sum(0) >= self._most or self._sum(place) >= self._most_per_address:
                 return False
             self._add(place, 1)
+        finally:
+            self._unlock()
         return True
 
     def leave(self, address: str) -> None:
         """The session of an admitted client has ended."""
-        with self._locked():
-            self._add(self._place(address), -1)
+        place = self._place(address)
+        self._lock()
+        try:
+            self._add(place, -1)
+        finally:
+            self._unlock()
 
     def give_back(self, worker: int) -> None:
         """That worker is dead, and its sessions with it."""
         base = self._bases[worker]
-        with self._locked():
+        self._lock()
+        try:
             self._counts[base : base + _TABLE] = memoryview(bytes(_TABLE * _INTEGER)).cast("I")
+        finally:
+            self._unlock()
 
     def connections(self) -> int:
         """Sessions of the node now."""
@@ -78,7 +86,7 @@ class NodeCaps:
 
     def _sum(self, place: int) -> int:
         counts = self._counts
-        return sum(counts[base + place] for base in self._bases)
+        return sum([counts[base + place] for base in self._bases])
 
     def _add(self, place: int, number: int) -> None:
         base = self._bases[self._worker]
@@ -89,14 +97,12 @@ class NodeCaps:
         digest = hashlib.blake2b(_customer(address), digest_size=8, key=self._key).digest()
         return 1 + int.from_bytes(digest, "big") % PLACES
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _lock(self) -> None:
         # A record lock belongs to the process, not to the inherited descriptor, and dies with it.
         fcntl.lockf(self.fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN)
+
+    def _unlock(self) -> None:
+        fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
 
 def _customer(address: str) -> bytes:
