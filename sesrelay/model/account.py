@@ -101,6 +101,6 @@ class LimitState:
     tokens: int
     """Millionths of a recipient left in the bucket; negative: a debt to be earned back (LIM-3)."""
     token_at: Micros
-    """When ``tokens`` was right. Never moves backwards."""
+    """When ``tokens`` was right. Moves backwards only after a clock that was far ahead."""
     used_24_hours: int
     """Recipients counted in the rolling window of minutes (LIM-2)."""

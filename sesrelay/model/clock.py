@@ -15,6 +15,14 @@ MINUTE: Micros = 60 * SECOND
 HOUR: Micros = 60 * MINUTE
 DAY: Micros = 24 * HOUR
 
+SKEW: Micros = MINUTE
+"""Clocks that agree differ by less. What is noted for a time further ahead was noted by a clock since put right."""
+
+
+def not_back(now: Micros, noted: Micros) -> Micros:
+    """``now``, but not before what was noted last: small steps back are none. A noted time far ahead was wrong."""
+    return noted if now < noted <= now + SKEW else now
+
 
 class Clock(Protocol):
     """One clock for a process: wall time that the whole node (or cluster) agrees on, and waits."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from sesrelay.model.account import AccountFacts, LimitState
-from sesrelay.model.clock import Micros
+from sesrelay.model.clock import Micros, not_back
 from sesrelay.model.refusal import Refusal, Refused
 
 RECIPIENT: Final = 1_000_000
@@ -37,14 +37,19 @@ _size = lru_cache(maxsize=1024)(bucket_size)
 
 
 def refilled(state: LimitState, rate: float, now: Micros, burst_seconds: float = 1.0) -> LimitState:
-    """The bucket with what was earned until ``now``; a clock that went backwards earns and costs nothing."""
+    """The bucket with what was earned until ``now``; a clock that went backwards earns and costs nothing.
+
+    Was it far ahead before, earning begins anew from now: else nothing would be earned until it is that late.
+    """
     earned, period = _earning(rate)
-    periods = max(0, now - state.token_at) // period
+    now = not_back(now, state.token_at)
+    since = min(state.token_at, now)
+    periods = (now - since) // period
     size = _size(rate, burst_seconds)
     tokens = state.tokens + periods * earned
     if tokens >= size:
-        return LimitState(size, max(now, state.token_at), state.used_24_hours)
-    return LimitState(tokens, state.token_at + periods * period, state.used_24_hours)
+        return LimitState(size, now, state.used_24_hours)
+    return LimitState(tokens, since + periods * period, state.used_24_hours)
 
 
 def fresh(rate: float, now: Micros, burst_seconds: float = 1.0) -> LimitState:

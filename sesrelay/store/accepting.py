@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sesrelay.model.account import AccountFacts, LimitState
-from sesrelay.model.clock import DAY, MINUTE, Micros
+from sesrelay.model.clock import DAY, MINUTE, Micros, not_back
 from sesrelay.model.message import BodyLocation, Claim, MessageId, NewMessage, RecipientState
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store.effects import ACCEPTED, CAPTURED, SENT, Effects
@@ -119,18 +119,33 @@ def _gather_accounts(
     if not keys:
         return accounts
     old: list[Key] = []
+    ahead: list[Key] = []
     for account_id, region, opened, version, tokens, token_at, used, used_minute in hot.lock_limits(sorted(keys)):
         key = (account_id, region)
         known = facts(key, version) if opened else None
         if known is None:
             continue
-        at = max(now, token_at)
-        if at // MINUTE > used_minute:
+        at = not_back(now, token_at)
+        minute = not_back(at, used_minute * MINUTE) // MINUTE
+        if minute != used_minute:
             old.append(key)
-        accounts[key] = _Account(known, LimitState(tokens, token_at, used), at, max(at // MINUTE, used_minute))
+        if minute < used_minute:
+            ahead.append(key)
+        accounts[key] = _Account(known, LimitState(tokens, token_at, used), at, minute)
+    if ahead:
+        _bring_back(hot, accounts, ahead)
     if old:
         _roll_window(hot, accounts, old)
     return accounts
+
+
+def _bring_back(hot: Hot, accounts: dict[Key, _Account], ahead: list[Key]) -> None:
+    """The clock was far ahead: what was sent in those minutes was sent just now, or it would count until they come."""
+    minute = min(accounts[key].used_minute for key in ahead)
+    moved: dict[Key, int] = {}
+    for account_id, region, recipients in hot.take_minutes_after(ahead, minute):
+        moved[account_id, region] = moved.get((account_id, region), 0) + recipients
+    hot.add_minutes([(*key, accounts[key].used_minute, moved[key]) for key in sorted(moved)])
 
 
 def _roll_window(hot: Hot, accounts: dict[Key, _Account], old: list[Key]) -> None:

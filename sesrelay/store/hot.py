@@ -130,6 +130,15 @@ class Hot(ABC):
             [*self._flat(keys), first_minute],
         )
 
+    def take_minutes_after(self, keys: Rows, minute: int) -> list[Row]:
+        """Deletes the minutes after that one; (account, region, recipients) of each."""
+        return self.run(
+            self._with(_ACCOUNT_REGION, keys) + "DELETE FROM sent_minutes WHERE EXISTS (SELECT 1 FROM v "
+            "WHERE v.account_id = sent_minutes.account_id AND v.region = sent_minutes.region) "
+            "AND sent_minutes.minute > ? RETURNING account_id, region, recipients",
+            [*self._flat(keys), minute],
+        )
+
     def find_invocations(self, keys: Rows) -> list[Row]:
         """(access key, invocation id, request hash, message id) of those that are known."""
         return self.run(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesrelay.model.account import LimitState
-from sesrelay.model.clock import SECOND, Micros
+from sesrelay.model.clock import DAY, SECOND, SKEW, Micros
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.rules.limits import RECIPIENT, bucket_size, count, count_quota, fresh, refilled, take_tokens
 from tests.core.fakes import facts
@@ -104,6 +104,32 @@ def test_no_window_of_time_lets_more_messages_begin_than_bucket_and_rate_allow(
             sent += recipients
 
 
+@given(rates, st.integers(SKEW + 1, 10_000 * DAY), st.integers(-(10**9), 10**9), st.integers(0, 10**9))
+def test_after_a_clock_that_was_far_ahead_earning_begins_anew(
+    rate: float, ahead: Micros, tokens: int, pause: Micros
+) -> None:
+    now = 10_000 * DAY
+    put_right = refilled(LimitState(tokens, now + ahead, 3), rate, now)
+    assert put_right == LimitState(min(tokens, bucket_size(rate)), now, 3)
+    assert refilled(put_right, rate, now + pause) == refilled(LimitState(tokens, now, 3), rate, now + pause)
+
+
+@given(rates, st.lists(st.tuples(st.integers(-SKEW // 2, SKEW // 2), st.integers(1, 5)), max_size=40))
+def test_small_steps_of_the_clock_earn_nothing_twice(rate: float, arrivals: list[tuple[Micros, int]]) -> None:
+    state, latest = fresh(rate, DAY), DAY
+    first, sent = DAY, 0
+    for skew, recipients in arrivals:
+        now = latest + skew
+        latest = max(latest, now)
+        try:
+            state = take_tokens(state, rate, recipients, now)
+        except Refused:
+            continue
+        exact = Fraction(rate).limit_denominator(1000)
+        assert (sent + 1) * RECIPIENT <= bucket_size(rate) + exact * (latest - first)
+        sent += recipients
+
+
 @given(rates, st.lists(st.integers(0, 5 * SECOND), min_size=1, max_size=50))
 def test_looking_often_earns_exactly_what_looking_once_earns(rate: float, pauses: list[Micros]) -> None:
     debt = LimitState(-(10**15), 0, 0)
@@ -123,5 +149,6 @@ def test_a_bucket_never_overflows_and_time_in_it_never_goes_back(
 ) -> None:
     state = refilled(LimitState(tokens, at, 3), rate, now)
     assert state.tokens <= bucket_size(rate)
-    assert state.token_at >= at
+    assert state.token_at >= (at if at <= now + SKEW else now)
+    assert state.tokens >= min(tokens, bucket_size(rate))
     assert state.used_24_hours == 3

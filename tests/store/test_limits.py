@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
 from sesrelay.model.account import AccountFacts, LimitState
-from sesrelay.model.clock import MINUTE, Micros
+from sesrelay.model.clock import DAY, MINUTE, SKEW, Micros
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import Store
 from sesrelay.store.schema import access_keys, account_regions, identities, messages, sent_minutes, statistics
@@ -83,9 +83,23 @@ async def test_the_time_of_a_judgment_never_goes_backwards(store: Store, clock: 
         return LimitState(state.tokens, now, state.used_24_hours)
 
     await store.accept(an_order(judge=judge))
-    clock.set_wall(clock.now() - 10 * MINUTE)
+    clock.set_wall(clock.now() - SKEW)
     await store.accept(an_order(judge=judge))
     assert seen == [START, START]
+
+
+async def test_a_clock_that_was_far_ahead_is_forgotten_but_not_what_was_sent(store: Store, clock: FakeClock) -> None:
+    clock.set_wall(START + 400 * DAY)
+    assert await taken(store.accept(an_order(units=4))) == [True]
+    clock.move(120)
+    assert await taken(store.accept(an_order(units=2))) == [True]
+    clock.set_wall(START)
+    assert await taken(store.accept(an_order(units=5))) == [False]
+    assert await taken(store.accept(an_order(units=4))) == [True]
+    row = await limits(store)
+    assert (row.used_24_hours, row.used_minute, row.token_at) == (10, START // MINUTE, START)
+    clock.move(24 * 3600 + 60)
+    assert await taken(store.accept(an_order(units=10))) == [True]
 
 
 async def test_changed_facts_are_seen_by_the_next_message_of_every_process(store: Store, another) -> None:
