@@ -196,6 +196,8 @@ class RelayStandIn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            error.add_note(f"the relay's log ends:\n{self._log_since(0)[-4000:].decode(errors='replace')}")
         if self.running:
             try:
                 self.stop()
