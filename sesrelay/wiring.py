@@ -85,7 +85,8 @@ def endpoints(settings: Settings) -> dict[str, str]:
 
 def open_store(settings: Settings, place: Place, keyring: Keyring, clock: Clock) -> Store:
     """The store of this worker. Raises StoreError, OSError."""
-    options = StoreOptions(settings.database, settings.data_dir, place.node, place.incarnation, keyring)
+    regions = tuple(settings.regions)
+    options = StoreOptions(settings.database, settings.data_dir, place.node, place.incarnation, keyring, regions)
     return Store.open(options, clock)
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import func, insert, inspect, literal, select, text
 
 from sesrelay.model.clock import Micros
+from sesrelay.model.message import RecipientState
 from sesrelay.store import keyring as keyrings
-from sesrelay.store.errors import SchemaTooNew, SchemaTooOld
+from sesrelay.store.errors import RegionInUse, SchemaTooNew, SchemaTooOld
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.migrations import REVISIONS
-from sesrelay.store.schema import store_state
+from sesrelay.store.schema import account_regions, outbox, statistics, store_state
 from sesrelay.store.session import Session
 
 KEYRING_CHECK: Final = "keyring-check"
 """Key in store_state of the value that tells a wrong keyring."""
+
+_FINAL: Final = tuple(state for state in RecipientState if state is not RecipientState.QUEUED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class StoreOptions:
     """This process's life, never used again."""
     keyring: Keyring | None
     """None: secrets are not looked at."""
+    regions: tuple[str, ...] | None = None
+    """Those that are served; None: whoever opens the store serves none."""
 
     @property
     def embedded(self) -> bool:
@@ -96,6 +101,29 @@ def check_keyring(session: Session, now: Micros, keyring: Keyring) -> None:
     found = session.transaction(now).execute(value)
     if found:
         keyrings.verify(keyring, found[0][0])
+
+
+def check_regions(session: Session, now: Micros, regions: Sequence[str]) -> None:
+    """RegionInUse when mail waits in a region that is served no longer. Inside a transaction.
+
+    The books tell how much; they are opened only for regions that some account has and the configuration has not.
+    """
+    tx = session.transaction(now)
+    region = account_regions.c.region
+    gone = [row.region for row in tx.execute(select(region).where(region.not_in(regions)).distinct().order_by(region))]
+    final = sum((statistics.c[state.value] for state in _FINAL), start=literal(0))
+    for name in gone:
+        accounts = select(account_regions.c.account_id).where(region == name)
+        counted = select(func.coalesce(func.sum(statistics.c.accepted - final), 0)).where(
+            statistics.c.account_id.in_(accounts), statistics.c.region == name
+        )
+        queued = int(tx.execute(counted)[0][0])
+        untold = int(tx.execute(select(func.count()).select_from(outbox).where(outbox.c.region == name))[0][0])
+        if queued or untold:
+            raise RegionInUse(
+                f"regions: {name} is not among them any more, but mail to {queued} recipients waits in it and "
+                f"{untold} notices to senders: put it back until they are gone (sesrelay queue list shows them)"
+            )
 
 
 def adopt_keyring(session: Session, now: Micros, keyring: Keyring) -> None:

@@ -46,6 +46,10 @@ class WrongKeyring(StoreError):
     """The secrets in the database were encrypted under a master key that the keyring does not have."""
 
 
+class RegionInUse(StoreError):
+    """The configuration has lost a region in which mail still waits."""
+
+
 class NotDurable(StoreError):
     """The database is set up so that it may forget what it has committed."""
 

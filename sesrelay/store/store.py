@@ -23,7 +23,7 @@ from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
 from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
-from sesrelay.store.database import Database, StoreOptions, check_keyring, check_schema
+from sesrelay.store.database import Database, StoreOptions, check_keyring, check_regions, check_schema
 from sesrelay.store.engine import Engine, Proof
 from sesrelay.store.errors import CommitUnknown, DatabaseAway, StoreError
 from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
@@ -365,6 +365,8 @@ def _check(session: Session, options: StoreOptions, now: Micros) -> None:
         check_schema(session, now)
         if options.keyring is not None:
             check_keyring(session, now, options.keyring)
+        if options.regions is not None:
+            check_regions(session, now, options.regions)
     except Exception as error:
         trouble = session.trouble(error)
         if trouble is not None:

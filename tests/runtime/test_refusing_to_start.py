@@ -81,6 +81,17 @@ def test_a_data_folder_that_is_not_there(house: House, missing: str) -> None:
     assert "does not exist (sesrelay init" in line
 
 
+def test_a_region_in_which_mail_waits(house: House) -> None:
+    house.settle(delivery={"routes": [{"domain": "*", "via": "smtp://127.0.0.1:1"}]})
+    house.start()
+    house.send("to@example.org")
+    assert house.stop() == 0
+    house.settle(regions=["eu-west-1"])
+    (line,) = [line for line in house.refused() if not line.startswith("{")]
+    assert "us-east-1" in line
+    assert "mail to 1 recipients waits" in line
+
+
 def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     done = program("--config", str(tmp_path / "none.yaml"), "serve")
     assert done.returncode == 2
