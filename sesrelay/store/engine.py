@@ -8,6 +8,7 @@ one that fails for its surroundings is refused (accepts) or waits (settles: what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import threading
@@ -39,6 +40,8 @@ AWAY_SECONDS: Final = 0.25
 CLOSING_TRIES: Final = 40
 ROWS_AT_ONCE: Final = 500
 JOBS_AT_ONCE: Final = 16
+HEAVY_OCTETS: Final = 512 * 1024
+"""A batch with so much body writes it before it asks for its turn; a smaller one grows until its turn has come."""
 
 log = structlog.get_logger()
 
@@ -132,6 +135,8 @@ class Engine:
         while not stopped or self._waiting():
             stopped = self._collect(stopped) or stopped
             self._write_batch()
+            if self._session is not None:
+                self._session.end_turn()
             for _ in range(min(len(self._jobs), JOBS_AT_ONCE)):
                 self._run_job(*self._jobs.popleft())
             self._answer()
@@ -161,7 +166,21 @@ class Engine:
             last = wait > 0 and self._take(wait)
             if len(self._settles) == before:
                 break
+        if self._session is not None and self._is_light():
+            with contextlib.suppress(OSError):  # the transaction will meet it again, and knows what to do
+                self._session.await_turn()
+            last = self._take(0) or last  # whoever came while another process wrote goes with this batch
         return last
+
+    def _is_light(self) -> bool:
+        """Something waits, and its bodies are written so fast that nobody minds waiting for it with the turn."""
+        octets = 0
+        for order, _ in self._accepts:
+            content = order.message.content
+            octets += len(content) if isinstance(content, bytes) else HEAVY_OCTETS
+            if octets >= HEAVY_OCTETS:
+                return False
+        return bool(self._accepts or self._settles)
 
     def _only_settles(self) -> bool:
         return bool(self._settles) and not self._accepts and not self._jobs

@@ -26,6 +26,12 @@ class Session(ABC):
         self.broken = False
         self._core = core
 
+    def await_turn(self) -> None:  # noqa: B027 - not every database has one
+        """Takes the write lock, where there is one, ahead of ``begin``."""
+
+    def end_turn(self) -> None:  # noqa: B027
+        """Gives it back when no transaction came of it."""
+
     @abstractmethod
     def begin(self) -> None:
         """Begins a transaction that may write; takes the write lock where there is one."""

@@ -104,9 +104,16 @@ class SqliteSession(Session):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
         super().__init__(SqliteHot(self._connection), _core(self._connection))
 
+    def await_turn(self) -> None:
+        if not self._writing:
+            self._lock.acquire()
+            self._writing = True
+
+    def end_turn(self) -> None:
+        self._let_go()
+
     def begin(self) -> None:
-        self._lock.acquire()
-        self._writing = True
+        self.await_turn()
         self.hot.run("BEGIN IMMEDIATE")
 
     def begin_reading(self) -> None:
@@ -161,6 +168,7 @@ class SqliteSession(Session):
             log.warning("checkpoint failed", error=str(error))
 
     def close(self) -> None:
+        self._let_go()
         # Whoever closes the last connection writes a checkpoint.
         try:
             with self._lock.held():

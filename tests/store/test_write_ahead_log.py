@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
+from sesrelay.model.refusal import Refused
 from sesrelay.store import Store, sqlite
 from tests.store.samples import an_order, open_account
 
@@ -38,4 +40,43 @@ async def test_writing_holds_the_pen_of_the_data_folder(store: Store, tmp_path: 
         await store.read(lambda tx: None)
         assert not accepting.done()
     await accepting
+    pen.close()
+
+
+@only_sqlite
+async def test_whoever_comes_while_another_process_writes_goes_with_the_batch_that_waits(
+    store: Store, tmp_path: Path
+) -> None:
+    await store.write(open_account)
+    await store.accept(an_order())
+    sizes: list[int] = []
+    store.watch_batches(sizes.append)
+    pen = sqlite.WriteLock(tmp_path)
+    with pen.held():
+        accepting = [asyncio.create_task(store.accept(an_order()))]
+        while not store._engine._accepts:  # until the writer has it in hand and waits for the pen
+            await asyncio.sleep(0.001)
+        accepting += [asyncio.create_task(store.accept(an_order())) for _ in range(4)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*accepting)
+    assert sizes == [5]
+    pen.close()
+
+
+@only_sqlite
+async def test_the_pen_is_given_back_when_nothing_could_be_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.write(open_account)
+    await store.accept(an_order())
+
+    def full(_contents: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(store._bodies, "append", full)
+    with pytest.raises(Refused):
+        await store.accept(an_order(content=b"Subject: x\r\n\r\n" + b"x" * 20_000))
+    pen = sqlite.WriteLock(tmp_path)
+    await asyncio.wait_for(asyncio.to_thread(pen.acquire), 10)
+    pen.release()
     pen.close()
