@@ -79,7 +79,8 @@ class BodyReader:
     def feed(self, chunk: bytes) -> bytes | None:
         """Takes the next chunk. None: the message goes on; else it is complete, and these octets follow its end."""
         window = self._tail + chunk
-        dot = _LINE_WITH_DOT.search(window) if b"." in window else None  # base64 has none
+        place = window.find(b".")  # far quicker than the search, and base64 has none but in its end
+        dot = _LINE_WITH_DOT.search(window, max(place - 1, 0)) if place >= 0 else None
         if dot is not None:
             end = window.find(_END, max(dot.start() - 1, 0))
             if end >= 0:
