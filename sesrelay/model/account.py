@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from sesrelay.model.clock import Micros
 
@@ -94,8 +95,7 @@ class AccountFacts:
     """Access key ids that may send."""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """The running count of an (account, region); the only part of it that acceptance changes (LIM-5)."""
 
     tokens: int

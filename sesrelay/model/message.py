@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from sesrelay.model.clock import Micros
 from sesrelay.model.reply import Reply, Scope, Stage
@@ -69,8 +69,7 @@ class SpooledBody:
     body_crc32: int
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """One message as a front took it: dots removed, CRLF line ends, nothing rewritten."""
 
     account_id: str
@@ -128,8 +127,7 @@ TRANSITIONS: Final[Mapping[RecipientState, Mapping[RecipientState, str]]] = {
 """What can happen to a recipient and why. What is absent cannot happen: every other state is final."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLocation:
+class BodyLocation(NamedTuple):
     """Where the bytes of a message lie. ``segment`` "": in the database, by message id."""
 
     segment: str
@@ -138,8 +136,7 @@ class BodyLocation:
     crc32: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecipient:
+class NewRecipient(NamedTuple):
     """A recipient of a message that is being accepted. ``number`` counts from 0 and never changes."""
 
     number: int
@@ -274,8 +271,7 @@ class Verdict:
     """Make an outbox row for a bounce mail to the envelope sender."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """A claim and what has to be written about it."""
 
     claim: Claim

@@ -7,8 +7,7 @@ before: limits hold exactly, over all processes (LIM-5). A refused order leaves 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sesrelay.model.account import AccountFacts, LimitState
 from sesrelay.model.clock import DAY, MINUTE, Micros, not_back
@@ -29,8 +28,7 @@ _QUEUED_CODE: Final = STATE_CODES[RecipientState.QUEUED]
 _CAPTURED_CODE: Final = STATE_CODES[RecipientState.CAPTURED]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AcceptOrder:
+class AcceptOrder(NamedTuple):
     """A message that shall be accepted if the judge says yes."""
 
     message: NewMessage
@@ -45,8 +43,7 @@ class AcceptOrder:
     """This outbox row is deleted in the same transaction; is it gone already: ALREADY_DONE."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Accepted:
+class Accepted(NamedTuple):
     """The message is durable. ``claims``: of the recipients that were claimed for this process."""
 
     message_id: MessageId
@@ -55,8 +52,7 @@ class Accepted:
     """It had been accepted before, under the same invocation id; this is the id of then."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Placed:
+class Placed(NamedTuple):
     """An order whose body is durable already, or goes into the database with it."""
 
     order: AcceptOrder
