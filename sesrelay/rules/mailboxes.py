@@ -3,6 +3,10 @@
 SES parses with JavaMail, so its texts are JavaMail's (ses-facts §1.4). Display names, comments and quoted local parts
 are passed over, encoded words left alone; the address itself is looked at character by character. Obsolete routes are
 dropped, the members of a group count as mailboxes.
+
+What readers of mail understand differently must not hide an author: an address without quotes in a display name
+counts as a mailbox of its own (some readers show it as the sender), and where JavaMail passes over something that could
+be one, in the name of a group or behind an angle address, the field is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ _LABELS: Final = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
 _PLAIN: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABELS}\Z")
 _USUAL: Final = re.compile(rf'(?:"[^"\\<>]*+"|[^"\\<>(),;:@\[\]]*+)[ \t]*<({_ATOM}(?:\.{_ATOM})*@{_LABELS})>\Z')
 """What nearly every From is; only a quicker way to the answer that the parser below gives."""
+_AROUND_AT: Final = re.compile(r"[ \t]*@[ \t]*")
+_BRACKETS: Final = str.maketrans("[]", "  ")
 
 
 class Mailbox(NamedTuple):
@@ -79,6 +85,7 @@ def _mailboxes(text: str) -> Iterator[Mailbox]:
         if kind == ":":
             if in_group:
                 raise _malformed("Nested group")
+            _check_group_name(text[start:at])
             in_group = True
         else:
             if kind == ";" and not in_group:
@@ -129,28 +136,64 @@ def _closed(text: str, at: int) -> int:
 
 def _mailbox(text: str) -> Iterator[Mailbox]:
     """One element of the list: ``name <address>``, or a bare address with comments; nothing for an empty element."""
-    bare = []
+    bare: list[str] = []
+    loose: list[str] = []  # of a display name, what stands outside of quotes
     angle: str | None = None
     at = 0
     while at < len(text):
         character = text[at]
-        if character in '("<[':
+        if character == "(":
+            at = _closed(text, at)
+            bare.append(" ")  # never a way to join what is left and right of a comment
+            loose.append(" ")
+        elif character == "<":
+            if angle is not None:
+                raise _malformed("Extra route-addr")
             end = _closed(text, at)
-            if character == "<":
-                if angle is not None:
-                    raise _malformed("Extra route-addr")
-                angle = text[at + 1 : end]
-            elif character != "(":
-                bare.append(text[at : end + 1])
+            angle = text[at + 1 : end]
+            at = end
+            bare = []
+        elif character in '"[':
+            end = _closed(text, at)
+            bare.append(text[at : end + 1])
+            loose.append(text[at : end + 1] if character == "[" else " ")
             at = end
         else:
             bare.append(character)
+            loose.append(character)
         at += 1
-    address = "".join(bare).strip() if angle is None else _without_route(angle.strip())
-    if angle is None and not address:
+    rest = "".join(bare).strip()
+    if angle is None:
+        if rest:
+            check_address(rest)
+            yield Mailbox(rest, _printable(text.strip()))
         return
+    if rest:
+        raise _malformed("Illegal address")
+    address = _without_route(angle.strip())
     check_address(address)
     yield Mailbox(address, _printable(text.strip()))
+    yield from _addresses_in_name("".join(loose))
+
+
+def _addresses_in_name(name: str) -> Iterator[Mailbox]:
+    """RFC 5322 wants quotes around an ``@`` in a name; without them, readers may take it for the sender's."""
+    if "@" in name:
+        for word in _AROUND_AT.sub("@", name.translate(_BRACKETS)).split():
+            if "@" in word:
+                check_address(word)
+                yield Mailbox(word, _printable(word))
+
+
+def _check_group_name(name: str) -> None:
+    """It is not looked at, so nothing may be in it that somebody else takes for an address."""
+    at = 0
+    while at < len(name):
+        if name[at] in '("':
+            at = _closed(name, at)
+        elif name[at] in "@<[":
+            raise _malformed("Illegal address")
+        at += 1
 
 
 def _without_route(angle: str) -> str:
@@ -158,8 +201,13 @@ def _without_route(angle: str) -> str:
     if not angle.startswith("@"):
         return angle
     route, colon, address = angle.partition(":")
-    if not colon or not all(hop.strip().startswith("@") for hop in route.split(",")):
+    if not colon:
         raise _malformed("Illegal route-addr")
+    for hop in route.split(","):
+        before, _, domain = hop.strip().partition("@")
+        if before:
+            raise _malformed("Illegal route-addr")
+        _check_domain(domain)
     return address
 
 
@@ -170,25 +218,31 @@ def _check_local(address: str) -> int:
     quoted = False
     last = ""
     for at, character in enumerate(address):
-        if character == "\\" or last == "\\":
-            pass
-        elif character == '"':
-            quoted = not quoted
-        elif quoted:
-            pass
+        if quoted:
+            if not " " <= character < "\x7f":
+                raise _malformed("Local address contains control or whitespace")
+            if last == "\\":
+                last = ""  # a quoted pair: neither the end of the quotes nor the beginning of another pair
+                continue
+            quoted = character != '"'
         elif character == "@":
             if at == 0:
                 raise _malformed("Missing local name")
             if last == ".":
                 raise _malformed("Local address ends with dot")
             return at
-        elif character == "." and last in ("", "."):
-            raise _malformed("Local address contains dot-dot" if last else "Local address starts with dot")
+        elif character == ".":
+            if last in ("", "."):
+                raise _malformed("Local address contains dot-dot" if last else "Local address starts with dot")
         elif not " " < character < "\x7f":
             raise _malformed("Local address contains control or whitespace")
+        elif last == '"':  # RFC 5322 §3.4.1 has quoted strings in whole, not within words
+            raise _malformed("Local address contains illegal character")
+        elif character == '"' and last in ("", "."):
+            quoted = True
         elif character in _SPECIALS:
             raise _malformed("Local address contains illegal character")
-        last = "" if last == "\\" else character
+        last = character
     raise _malformed("Unterminated quote" if quoted else "Missing final '@domain'")
 
 

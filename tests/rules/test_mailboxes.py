@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from email.headerregistry import HeaderRegistry
+from email.utils import getaddresses
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sesrelay.model.refusal import Refusal, Refused
@@ -38,8 +42,11 @@ def addresses(field: bytes) -> list[str]:
         (b" a@localhost", ["a@localhost"]),
         (b" O'Neill+x_y=z@b.example", None),
         (b" Mr. Dot <a@b.example>", ["a@b.example"]),
-        (b" a@b.example <c@d.example>", ["c@d.example"]),
-        (b" user\\ name@b.example", ["user\\ name@b.example"]),
+        (b" a@b.example <c@d.example>", ["c@d.example", "a@b.example"]),
+        (b" Team @ Office [e@f.example] <c@d.example>", ["c@d.example", "Team@Office", "e@f.example"]),
+        (b' "a@b.example" (e@f.example) <c@d.example>', ["c@d.example"]),
+        (b' "a\\"b".c@d.example', ['"a\\"b".c@d.example']),
+        (b' "Group: a@b.example" (<e@f.example>): c@d.example;', ["c@d.example"]),
     ],
 )
 def test_mailboxes_that_are_taken(field: bytes, expected: list[str] | None) -> None:
@@ -81,6 +88,22 @@ def test_mailboxes_that_are_taken(field: bytes, expected: list[str] | None) -> N
         (b" a@b.example; c@d.example", "Illegal semicolon, not in group"),
         (b" one: two: a@b.example;", "Nested group"),
         (b" <@one.example a@b.example>", "Illegal route-addr"),
+        (b" <@one.example,two.example:a@b.example>", "Illegal route-addr"),
+        (b" <@x@one.example :a@b.example>", "Domain contains illegal character"),
+        (b" <a@b.example> c@d.example", "Illegal address"),
+        (b' <a@b.example> "c@d.example"', "Illegal address"),
+        (b" Boss <a@b.example>: c@d.example;", "Illegal address"),
+        (b" a@b.example: c@d.example;", "Illegal address"),
+        (b" [a@b.example]: c@d.example;", "Illegal address"),
+        (b" Team @ <c@d.example>", "Missing domain"),
+        (b" user\\ name@b.example", "Local address contains illegal character"),
+        (b" a\\@b.example@c.example", "Local address contains illegal character"),
+        (b' "a@b.example"c@d.example', "Local address contains illegal character"),
+        (b' a"@b.example "@d.example', "Local address contains illegal character"),
+        (b' "J\xc3\xb6rg"@b.example', "Local address contains control or whitespace"),
+        (b" a@b.example().c.example", "Domain contains control or whitespace"),
+        (b" a@b(comment)c.example", "Domain contains control or whitespace"),
+        (b" a(comment)b@c.example", "Local address contains control or whitespace"),
         (b" <one.example,@two:a@b.example>", "Local address contains illegal character"),
     ],
 )
@@ -118,6 +141,34 @@ def outcome(function: object, field: bytes) -> object:
         return function(field)  # type: ignore[operator]
     except Refused as refused:
         return refused.details
+
+
+PARTS = (
+    "ours@good.example", "theirs@evil.example", "evil.example", "good.example", "CEO", "<", ">", '"', ",", ":", ";",
+    "(", ")", "[", "]", "\\", "@", ".", " ",
+)  # fmt: skip
+
+
+@example(["CEO", "<", "theirs@evil.example", ">", ":", "ours@good.example", ";"])
+@example(["theirs@evil.example", "<", "ours@good.example", ">"])
+@example(["theirs@evil.example", "(", ")", "good.example"])
+@given(st.lists(st.sampled_from(PARTS), max_size=12))
+def test_no_other_reader_sees_an_author_whom_we_did_not(parts: list[str]) -> None:
+    field = "".join(parts)
+    try:
+        ours = addresses(field.encode())
+    except Refused:
+        return
+    domains = {address.rpartition("@")[2] for address in ours}
+    for reader in READERS:
+        for address in reader(field):
+            assert not address.endswith("@evil.example") or "evil.example" in domains
+
+
+READERS: tuple[Callable[[str], list[str]], ...] = (
+    lambda field: [address for _, address in getaddresses([field])],
+    lambda field: [address.addr_spec for address in HeaderRegistry()("From", field).addresses],
+)
 
 
 @given(st.binary(max_size=60))
