@@ -19,6 +19,7 @@ SPOOLED_OCTETS: Final = 262_144
 """A message of more octets does not stay in memory."""
 
 _END: Final = b"\r\n.\r\n"
+_END_OF_HEADER: Final = b"\r\n\r\n"
 _BEGINNINGS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 _LINE_WITH_DOT: Final = re.compile(rb"\n\.")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -61,7 +62,19 @@ class WorkerOctets:
 class BodyReader:
     """One message on its way in. ``close`` must be called when it is done with, whatever became of it."""
 
-    __slots__ = ("_check", "_fault", "_held", "_limit", "_memory", "_open", "_pieces", "_size", "_spool", "_tail")
+    __slots__ = (
+        "_check",
+        "_fault",
+        "_held",
+        "_limit",
+        "_memory",
+        "_open",
+        "_pieces",
+        "_seam",
+        "_size",
+        "_spool",
+        "_tail",
+    )
 
     def __init__(self, limit: int, memory: WorkerOctets, spool: Callable[[bytes], SpoolWriter]) -> None:
         """``limit``: octets of the longest message; ``spool`` opens a file for what follows the given header."""
@@ -72,6 +85,7 @@ class BodyReader:
         self._check = LineCheck()
         self._fault: Refusal | None = None
         self._pieces: list[bytes] = []
+        self._seam = b""  # the last octets of a header that has no end yet, although it is too long for memory
         self._held = 0
         self._size = -len(b"\r\n")
         self._tail = b"\r\n"  # the end of DATA's own line: a dot right behind it begins a line
@@ -133,10 +147,18 @@ class BodyReader:
         elif self._memory.take(len(piece)):
             self._held += len(piece)
             self._pieces.append(piece)
-            if self._held > SPOOLED_OCTETS:
+            if self._held > SPOOLED_OCTETS and self._header_may_have_ended(piece):
                 self._move_to_spool()
         else:
             self._drop(Refusal.OVERLOADED)
+
+    def _header_may_have_ended(self, piece: bytes) -> bool:
+        """Of a header that was looked through without finding its end, only what is new is looked at."""
+        if not self._seam:
+            return True
+        new = self._seam + piece
+        self._seam = new[-3:]
+        return _END_OF_HEADER in new
 
     def _move_to_spool(self) -> None:
         """From here on into a file: the header in hand, the rest behind it. Without an end of the header: not yet."""
@@ -145,6 +167,7 @@ class BodyReader:
             self._pieces = [b"".join(self._pieces)]
             end = _header_length(self._pieces[0])
             if not end:
+                self._seam = self._pieces[0][-3:]
                 return
         first, *others = self._pieces
         try:
@@ -173,7 +196,7 @@ class BodyReader:
 
 def _header_length(start: bytes) -> int:
     """Octets of the header, the empty line included; 0: its end has not come."""
-    return 2 if start.startswith(b"\r\n") else start.find(b"\r\n\r\n") + 4 if b"\r\n\r\n" in start else 0
+    return 2 if start.startswith(b"\r\n") else start.find(_END_OF_HEADER) + 4 if b"\r\n\r\n" in start else 0
 
 
 def _trouble(error: OSError) -> Refusal:

@@ -169,6 +169,27 @@ def test_the_file_of_a_message_that_is_refused_goes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("cut", range(-6, 3))
+def test_the_end_of_a_header_too_long_for_memory_is_found_wherever_it_is_cut(tmp_path: Path, cut: int) -> None:
+    header = (b"X: " + b"x" * 95 + b"\r\n") * 3000 + b"\r\n"
+    rest = b"Body\r\n"
+    place = len(header) + cut
+    body = reader(spool=Spool(tmp_path).open)
+    assert body.feed(header[:280_000]) is None
+    assert body.feed((header + rest)[280_000:place]) is None
+    assert body.feed((header + rest)[place:] + b".\r\n") == b""
+    content = body.content()
+    assert isinstance(content, SpooledBody)
+    assert (content.header, Path(content.path).read_bytes()) == (header, rest)
+
+
+def test_a_header_too_long_for_memory_is_not_put_together_for_each_chunk(tmp_path: Path) -> None:
+    body = reader(spool=Spool(tmp_path).open)
+    for _ in range(1000):
+        body.feed(b"X: " + b"x" * 995 + b"\r\n")
+    assert len(body._pieces) > 700
+
+
 def test_a_header_that_never_ends_stays_in_memory_and_is_bounded(tmp_path: Path) -> None:
     memory = WorkerOctets(1 << 30)
     body = reader(limit=2_000_000, memory=memory, spool=Spool(tmp_path).open)
