@@ -149,8 +149,7 @@ class NewRecipient(NamedTuple):
     """True: its copy is kept here and goes nowhere; its state is final from the first moment on."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     """A judged message with everything that is written about it when it is accepted."""
 
     message_id: MessageId
@@ -178,8 +177,7 @@ class NewMessage:
     recipients: tuple[NewRecipient, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One recipient of one message in a worker's hands: what an attempt needs to know."""
 
     message_id: MessageId

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sesrelay.core.settle import Settling
 from sesrelay.model.message import AttemptResult, Origin, RecipientState, Settlement
 from sesrelay.model.reply import Reply, Scope, Stage
@@ -12,7 +10,7 @@ from tests.rules.test_outcomes import CLAIM
 
 
 def result(number: int, code: int, origin: Origin = Origin.CLIENT) -> AttemptResult:
-    one = replace(CLAIM, number=number, origin=origin)
+    one = CLAIM._replace(number=number, origin=origin)
     return AttemptResult(one, Stage.END_OF_DATA, Scope.RECIPIENT, Reply(code, "", ("words",)), "")
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,8 +149,8 @@ def test_a_wait_of_our_own_choice_is_no_attempt() -> None:
 
 def test_an_answer_that_never_came_leaves_a_doubt_that_stays() -> None:
     assert judged(trouble="connection lost", stage=Stage.END_OF_DATA, in_doubt=True).in_doubt
-    assert judged(reply(450), claim=replace(CLAIM, in_doubt=True)).in_doubt
-    assert not judged(reply(250), stage=Stage.END_OF_DATA, claim=replace(CLAIM, in_doubt=True)).in_doubt
+    assert judged(reply(450), claim=CLAIM._replace(in_doubt=True)).in_doubt
+    assert not judged(reply(250), stage=Stage.END_OF_DATA, claim=CLAIM._replace(in_doubt=True)).in_doubt
     assert "in_doubt" in judged(trouble="connection lost", stage=Stage.END_OF_DATA, in_doubt=True).history
 
 
@@ -160,14 +159,14 @@ def test_what_is_captured_is_kept_and_nobody_is_told() -> None:
     assert (made.state, made.tells_sender, made.smtp_response) == (RecipientState.CAPTURED, False, "")
 
 
-@pytest.mark.parametrize("claim", [replace(CLAIM, origin=Origin.RELAY), replace(CLAIM, mail_from="")])
+@pytest.mark.parametrize("claim", [CLAIM._replace(origin=Origin.RELAY), CLAIM._replace(mail_from="")])
 def test_a_bounce_is_never_answered_by_a_bounce(claim: Claim) -> None:
     assert not judged(reply(550), claim=claim).tells_sender
     assert not judged(reply(450), claim=claim, age=15 * HOUR).tells_sender
 
 
 def test_the_next_attempt_follows_the_schedule() -> None:
-    assert judged(reply(450), claim=replace(CLAIM, attempts=3)).next_attempt_at == AT + MINUTE + 20 * MINUTE
+    assert judged(reply(450), claim=CLAIM._replace(attempts=3)).next_attempt_at == AT + MINUTE + 20 * MINUTE
 
 
 def test_the_story_has_what_an_operator_asks_for() -> None:

@@ -94,7 +94,7 @@ def a_message(
         tags="",
         recipients=recipients,
     )
-    return replace(message, **changes)  # type: ignore[arg-type]
+    return message._replace(**changes)
 
 
 def an_order(*addresses: str, judge: object = ..., units: int | None = None, **changes: object) -> AcceptOrder:
