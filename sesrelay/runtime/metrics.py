@@ -7,21 +7,36 @@ those who watch (docs/OPERATING.md).
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+
+log = structlog.get_logger()
 
 DELIVERY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 14400.0)
 BATCH_SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+
+_FILES: Final = ("counter", "histogram", "gauge_livesum", "gauge_livemostrecent")
+"""The library's: one for each kind of metric."""
+_FILE_OCTETS: Final = 1 << 16
+"""Its size of a new file, which has room for all that is counted here."""
 
 
 class WorkerMetrics:
     """The counts of this worker since the last ``flush``."""
 
     def __init__(self) -> None:
+        try:
+            _reserve(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        except OSError as error:
+            log.warning("no room for metrics: this worker's will not be seen", error=str(error))
+            values.ValueClass = values.MutexValue
         registry = CollectorRegistry()
         self._accepted = Counter("sesrelay_messages_accepted", "Messages that got their 250.", registry=registry)
         self._recipients = Counter(
@@ -92,6 +107,20 @@ class WorkerMetrics:
         self._connections.set(connections)
         self._delivery.flush()
         self._batches.flush()
+
+
+def _reserve(folder: Path) -> None:
+    """Has the files' room given out now: a write into a memory map for which there is none kills the process."""
+    files = [folder / f"{kind}_{os.getpid()}.db" for kind in _FILES]
+    try:
+        for file in files:
+            with file.open("ab") as new:
+                os.posix_fallocate(new.fileno(), 0, _FILE_OCTETS)
+    except OSError:
+        for file in files:
+            if file.exists() and not file.stat().st_size:  # the library cannot read those
+                file.unlink()
+        raise
 
 
 def _pour(counts: Counts[str], into: Counter) -> None:

@@ -6,14 +6,20 @@ never take claims from workers of a dead one that are still finishing.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
+import shutil
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there is private and its owner is looked at
 
 
 class NodeFault(Exception):  # noqa: N818 - its text is for people
@@ -32,6 +38,31 @@ class NodeBusy(NodeFault):
 def run_folder(data_dir: Path) -> Path:
     """Where the running relay keeps what dies with it."""
     return data_dir / "run"
+
+
+def metrics_folder(data_dir: Path, runtime_directory: str, memory: Path = MEMORY) -> Path:
+    """An empty private folder for the counts of this run, in memory where there is such a place; it is made anew.
+
+    Counts are written through memory maps, and those of a full disk are a SIGBUS: systemd's ``runtime_directory``
+    (``$RUNTIME_DIRECTORY``, "" without one) comes first, then /dev/shm. OSError.
+    """
+    own = f"sesrelay-{hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]}"
+    given = runtime_directory.partition(":")[0]
+    for folder in (*([Path(given) / own] if given else []), memory / own):
+        with contextlib.suppress(OSError):
+            return _made_anew(folder)
+    return _made_anew(run_folder(data_dir) / "metrics")
+
+
+def _made_anew(folder: Path) -> Path:
+    """OSError: also when something of that name is somebody else's, which in a folder for all is no accident."""
+    with contextlib.suppress(FileNotFoundError):
+        found = folder.lstat()
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+            raise PermissionError(f"{folder} is not ours")
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 def lock(data_dir: Path) -> int:

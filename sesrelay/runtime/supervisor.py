@@ -98,9 +98,10 @@ class Supervisor:
             await self._clock.sleep(0.1)
 
     def _surroundings(self, data_dir: Path, lock_fd: int) -> Surroundings:
-        folder = node.run_folder(data_dir) / "metrics"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        try:
+            folder = node.metrics_folder(data_dir, os.environ.get("RUNTIME_DIRECTORY", ""))
+        except OSError as error:
+            raise node.NodeFault(f"the data folder {data_dir} cannot be used: {error.strerror}") from None
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         from sesrelay.runtime.collected import collect, forget  # reads that variable when it is loaded
 
@@ -242,6 +243,8 @@ class Supervisor:
         hurried.cancel()
         if self._status:
             self._status.close()
+        if self._around:
+            shutil.rmtree(self._around.metrics_dir, ignore_errors=True)
         self._log.info("stopped")
 
     async def _drain_current(self) -> None:

@@ -74,3 +74,15 @@ def test_a_dead_worker_keeps_its_counts_and_loses_its_sessions(tmp_path: Path) -
     found = samples(run(tmp_path, COLLECT, pid))
     assert found["sesrelay_messages_accepted_total"] == 3
     assert "sesrelay_smtp_connections" not in found
+
+
+def test_room_is_reserved_before_anything_is_counted(tmp_path: Path) -> None:
+    run(tmp_path, COUNT)
+    sizes = [(file.name.rpartition("_")[0], file.stat().st_size, file.stat().st_blocks) for file in tmp_path.iterdir()]
+    assert sorted(kind for kind, _, _ in sizes) == ["counter", "gauge_livemostrecent", "gauge_livesum", "histogram"]
+    assert {(size, blocks >= 128) for _, size, blocks in sizes} == {(65536, True)}
+
+
+def test_a_worker_without_room_for_its_counts_works_all_the_same(tmp_path: Path) -> None:
+    run(tmp_path, "import os; os.posix_fallocate = lambda *_: (_ for _ in ()).throw(OSError(28, 'no room'))\n" + COUNT)
+    assert "sesrelay_messages_accepted_total" not in samples(run(tmp_path, COLLECT))

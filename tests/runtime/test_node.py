@@ -67,3 +67,29 @@ def test_a_copied_folder_is_another_node_on_another_host(tmp_path: Path, monkeyp
     assert first.startswith("mail-1-example-com-")
     monkeypatch.setattr(socket, "gethostname", lambda: "mail-2.example.com")
     assert node.name(tmp_path, os.urandom).startswith("mail-2-example-com-")
+
+
+def test_what_is_counted_lies_in_memory_and_is_private(tmp_path: Path) -> None:
+    data, memory, given = tmp_path / "data", tmp_path / "shm", tmp_path / "run"
+    for folder in (data, memory, given, node.run_folder(data)):
+        folder.mkdir()
+    made = node.metrics_folder(data, "", memory)
+    assert made.parent == memory
+    assert made.stat().st_mode & 0o777 == 0o700
+    (made / "counter_1.db").touch()
+    assert node.metrics_folder(data, "", memory) == made
+    assert list(made.iterdir()) == [], "counts of an earlier run"
+    assert node.metrics_folder(data, f"{given}:{tmp_path}", memory).parent == given
+    assert node.metrics_folder(tmp_path, "", memory) != made
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    memory, other = tmp_path / "shm", tmp_path / "other"
+    for folder in (memory, other, node.run_folder(tmp_path)):
+        folder.mkdir()
+    (other / "file").touch()
+    made = node.metrics_folder(tmp_path, "", memory)
+    made.rmdir()
+    made.symlink_to(other)
+    assert node.metrics_folder(tmp_path, str(tmp_path / "nowhere"), memory) == tmp_path / "run" / "metrics"
+    assert (other / "file").exists()

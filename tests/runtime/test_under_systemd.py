@@ -90,6 +90,16 @@ def test_systemd_hears_of_readiness_reload_and_stop(house: House, tmp_path: Path
             told.append(manager.recv(200))
 
 
+def test_counts_go_where_systemd_has_memory_for_them_and_end_with_the_relay(house: House, tmp_path: Path) -> None:
+    (tmp_path / "runtime").mkdir()
+    house.start({"RUNTIME_DIRECTORY": str(tmp_path / "runtime")})
+    (folder,) = (tmp_path / "runtime").iterdir()
+    assert len(list(folder.glob("counter_*.db"))) == len(house.workers())
+    assert not (house.data / "run" / "metrics").exists()
+    assert house.stop() == 0
+    assert list((tmp_path / "runtime").iterdir()) == []
+
+
 def test_a_socket_that_no_listener_wants_is_named_in_the_log(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, house.errors.open("wb") as errors:
         house.process = subprocess.Popen(
