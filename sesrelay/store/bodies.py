@@ -31,7 +31,7 @@ class Bodies:
     def __init__(
         self, data_dir: Path, incarnation: str, disk: Disk = SYSTEM_DISK, roll_over_octets: int = ROLL_OVER_OCTETS
     ) -> None:
-        """Makes the folders ``bodies`` and ``spool`` where they are missing. OSError."""
+        """Makes the folders ``bodies`` and ``spool`` where they are missing, durably. OSError."""
         self._folder = data_dir / "bodies"
         self._spool = data_dir / "spool"
         self._signature = Signature(self._folder, incarnation)
@@ -42,6 +42,7 @@ class Bodies:
         self._pool: ThreadPoolExecutor | None = None
         for folder in (self._folder, self._spool):
             folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(data_dir, disk)  # also where a sibling has just made them: it may not have come so far
 
     def append(self, messages: Sequence[NewMessage]) -> list[BodyLocation]:
         """Makes the contents of a batch durable; their places in the same order. OSError: none of them is.

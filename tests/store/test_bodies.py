@@ -129,6 +129,8 @@ def test_many_are_adopted_at_once_and_the_folder_is_synced_once(tmp_path: Path) 
 
     disk = Disk(sync=noted("file", os.fdatasync), sync_folder=noted("folder", os.fsync))
     with closing(Bodies(tmp_path, "one", disk)) as bodies:
+        assert syncs == ["folder"], "the one in which the folders were made"
+        syncs.clear()
         all_of_them = [b"%d" % number for number in range(20)]
         places = bodies.adopt([spool(bodies, body) for body in all_of_them])
         assert [bodies.read(place) for place in places] == [b"\r\n" + body for body in all_of_them]
