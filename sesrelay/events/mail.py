@@ -9,6 +9,9 @@ from typing import Final
 from sesrelay.model.notice import BounceNotice
 from sesrelay.rules.headers import domain_of_region, rfc5322_date
 
+WHOLE_OCTETS: Final = 256 * 1024
+"""A bigger message comes back as its header alone (RFC 6522 §4): what made it big may be what was refused."""
+HEADER_OCTETS: Final = 64 * 1024
 _CONTROLS: Final = re.compile(r"[^ -~]+")
 _LINE: Final = 900
 """Characters of a line before it is folded; RFC 5322 §2.1.1 allows 998."""
@@ -67,7 +70,7 @@ def _report(notice: BounceNotice, host: str) -> bytes:
 
 
 def _original(notice: BounceNotice, domain: str) -> bytes:
-    """The message as sent; when it is gone, what is known of its header."""
+    """The message as sent; its header when it is big; when it is gone, what is known of its header."""
     if notice.original is None:
         return _lines(
             "Content-Type: text/rfc822-headers",
@@ -78,14 +81,23 @@ def _original(notice: BounceNotice, domain: str) -> bytes:
             f"From: {notice.header_from}",
             *_folded(f"Subject: {_plain(notice.subject)}"),
         )
-    encoding = "7bit" if notice.original.isascii() else "8bit"
+    kind, shown = "message/rfc822", notice.original
+    if len(shown) > WHOLE_OCTETS:
+        kind, shown = "text/rfc822-headers", _header_of(shown)
+    encoding = "7bit" if shown.isascii() else "8bit"
     header = _lines(
-        "Content-Type: message/rfc822",
+        f"Content-Type: {kind}",
         f"Content-Transfer-Encoding: {encoding}",
         "Content-Description: Undelivered Message",
         "",
     )
-    return header + notice.original
+    return header + shown
+
+
+def _header_of(message: bytes) -> bytes:
+    """Its header block without the empty line: whole lines, of a long one the first."""
+    end = message.find(b"\r\n\r\n", 0, HEADER_OCTETS)
+    return message[: (message.rfind(b"\r\n", 0, HEADER_OCTETS) if end < 0 else end) + 2]
 
 
 def _plain(text: str) -> str:

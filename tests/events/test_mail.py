@@ -126,3 +126,17 @@ def test_a_long_diagnostic_is_folded(words: str) -> None:
 def test_a_remote_reply_cannot_write_fields_of_its_own() -> None:
     mail = made(replace(NOTICE, diagnostic="smtp; 550 no\r\nStatus: 2.0.0\r\n\r\n--x \xff"))
     assert b"\r\nDiagnostic-Code: smtp; 550 no Status: 2.0.0 --x\r\nStatus: 5.1.1\r\n" in mail
+
+
+@pytest.mark.parametrize("padding", [b"", b"X-Long: 1\r\n" * 40_000])
+def test_a_big_message_comes_back_as_its_header(padding: bytes) -> None:
+    header = b"From: me@example.com\r\nSubject: Gr\xc3\xbc\xc3\x9fe\r\n" + padding
+    original = parts(replace(NOTICE, original=header + b"\r\n" + b"x" * 262_144))[2]
+    assert original.get_content_type() == "text/rfc822-headers"
+    assert original["Content-Transfer-Encoding"] == "8bit"
+    shown = original.get_payload(decode=True)
+    assert isinstance(shown, bytes)
+    assert header.startswith(shown.rstrip(b"\r\n"))
+    assert shown.startswith(b"From: me@example.com\r\nSubject: ")
+    assert 40 <= len(shown) <= 65_536
+    assert len(made(replace(NOTICE, original=header + b"\r\n" + b"x" * 10_000_000))) < 70_000
