@@ -127,7 +127,7 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
         parts += (block[copied:start], _instead(action, stamp))
         copied = after
     parts.append(block[copied:end])
-    if end and not block.endswith(_CRLF, 0, end):
+    if copied < end and not block.endswith(_CRLF, 0, end):
         parts.append(_CRLF)
     parts.append(_additions(stamp, seen))
     return Rewritten(
