@@ -46,7 +46,9 @@ def whole(content: bytes) -> bytes:
         pytest.param(b"Subject: x\r\n", b"Subject: x\r\n" + ALL_MISSING, id="no empty line"),
         pytest.param(b"Subject: x", b"Subject: x\r\n" + ALL_MISSING, id="no final newline"),
         pytest.param(b"Bcc: x", ALL_MISSING, id="no final newline of a field that is taken off"),
-        pytest.param(b"Date: x", NEW_DATE + NEW_ID + NEW_FROM + TAIL, id="no final newline of a field that is replaced"),
+        pytest.param(
+            b"Date: x", NEW_DATE + NEW_ID + NEW_FROM + TAIL, id="no final newline of a field that is replaced"
+        ),
         pytest.param(
             b"Subject: x\r\nno field\r\nFrom: y@z\r\n\r\nBody",
             b"Subject: x\r\n" + ALL_MISSING + b"no field\r\nFrom: y@z\r\n\r\nBody",
