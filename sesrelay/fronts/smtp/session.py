@@ -315,16 +315,18 @@ class Session:
         self._forget_mail()
         return _OK
 
-    def _noop(self, _argument: bytes) -> Decision:
-        return _OK
+    def _noop(self, argument: bytes) -> Decision:
+        return self._bad(replies.BAD_SYNTAX) if _NOT_IN_COMMANDS.search(argument) else _OK
 
     def _quit(self, argument: bytes) -> Decision:
         return self._bad(replies.SYNTAX_QUIT) if argument else Decision(replies.BYE, Next.CLOSE)
 
-    def _help(self, _argument: bytes) -> Decision:
-        return Decision(replies.HELP)
+    def _help(self, argument: bytes) -> Decision:
+        return self._bad(replies.BAD_SYNTAX) if _NOT_IN_COMMANDS.search(argument) else Decision(replies.HELP)
 
-    def _vrfy(self, _argument: bytes) -> Decision:
+    def _vrfy(self, argument: bytes) -> Decision:
+        if _NOT_IN_COMMANDS.search(argument):
+            return self._bad(replies.BAD_SYNTAX)
         return Decision(replies.CANNOT_VERIFY) if self._encrypted else self._bad(replies.STARTTLS_FIRST)
 
     def _not_implemented(self, _argument: bytes) -> Decision:

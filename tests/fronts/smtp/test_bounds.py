@@ -251,7 +251,11 @@ def test_a_line_of_the_longest_length_is_taken(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"\0", b"NOOP\0", b"EHLO a\0b", b"\xff\xfe\xfd", b"N\xc3\x96\xc3\x96P", b"XYZ\rZY", b"EHLO a\rb", b"\x01"]
+    "line",
+    [
+        *(b"\0", b"NOOP\0", b"EHLO a\0b", b"\xff\xfe\xfd", b"N\xc3\x96\xc3\x96P", b"XYZ\rZY", b"EHLO a\rb", b"\x01"),
+        *(b"NOOP a\0b", b"NOOP a\rMAIL FROM:<a@sender.example>", b"HELP \x01", b"VRFY a\rb"),
+    ],
 )
 def test_control_characters_and_8_bit_in_commands_are_bad_syntax(house: House, line: bytes) -> None:
     client = house.connect(house.open()[1])
