@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -15,6 +17,7 @@ from sesrelay.store.segments import BodyDamaged
 from sesrelay.store.sweep import Fate, fate
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 BREATH_SECONDS: Final = 0.01
 
@@ -32,21 +35,45 @@ class Relay(Protocol):
     async def expire_held(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """By which a chore of the cluster is ours: ``leases.take`` gave the term."""
+
+    name: str
+    holder: str
+    term: int
+
+
+class LeaseLost(Exception):  # noqa: N818 - no error: the chore goes on elsewhere
+    """The chore is another worker's by now."""
+
+
 class House:
     """What chores work with."""
 
     def __init__(self, store: Store, relay: Relay, clock: Clock, gauge: QueueGauge, keep: Keep) -> None:
+        self._lease: Lease | None = None
         self.relay = relay
         self.store = store
         self.clock = clock
         self.gauge = gauge
         self.keep = keep
 
+    def under(self, lease: Lease) -> House:
+        """The same house for somebody who may change it only as long as the lease is his."""
+        house = copy.copy(self)
+        house._lease = lease
+        return house
+
+    async def write(self, step: Callable[[Transaction], T]) -> T:
+        """An action of a chore, in a transaction of its own. LeaseLost: then it has done nothing."""
+        return await self.store.write(partial(_under_lease, step, self._lease))
+
     async def in_steps(self, step: Callable[[Transaction], int]) -> int:
         """Repeats a step of retention until it finds less than it could do; how many rows in all."""
         total = 0
         while True:
-            number = await self.store.write(step)
+            number = await self.write(step)
             total += number
             if number < retention.ROWS_AT_ONCE:
                 return total
@@ -56,7 +83,7 @@ class House:
         """Goes through a table by key; how many messages were let go."""
         total, after = 0, b""
         while True:
-            done = await self.store.write(partial(_page, step, self.keep, after))
+            done = await self.write(partial(_page, step, self.keep, after))
             total += done.removed
             if done.after is None:
                 return total
@@ -66,6 +93,12 @@ class House:
     async def breathe(self) -> None:
         """Mail goes first: a step takes about as long as the pause behind it."""
         await self.clock.sleep(BREATH_SECONDS)
+
+
+def _under_lease(step: Callable[[Transaction], T], lease: Lease | None, tx: Transaction) -> T:
+    if lease is not None and not leases.holds(tx, lease.name, lease.holder, lease.term):
+        raise LeaseLost
+    return step(tx)
 
 
 def _page(step: Callable[[Transaction, Keep, bytes], Step], keep: Keep, after: bytes, tx: Transaction) -> Step:
@@ -102,7 +135,7 @@ async def prune(house: House) -> None:
     """Rows that limits, idempotency and leases need no longer."""
     await house.in_steps(retention.prune_minutes)
     await house.in_steps(retention.prune_invocations)
-    await house.store.write(leases.bury)
+    await house.write(leases.bury)
 
 
 async def retain(house: House) -> None:

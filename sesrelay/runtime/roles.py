@@ -16,7 +16,7 @@ import structlog
 
 from sesrelay.model.clock import SECOND
 from sesrelay.runtime import housekeeping
-from sesrelay.runtime.housekeeping import House
+from sesrelay.runtime.housekeeping import House, Lease, LeaseLost
 from sesrelay.store import leases
 
 log = structlog.get_logger()
@@ -64,15 +64,21 @@ class Roles:
     async def do(self, chore: Chore) -> bool:
         """Does it once, if it falls to us now."""
         try:
-            if chore.scope == "cluster" and not await self._lease(chore):
-                return False
-            await chore.work(self._house)
+            house = self._house
+            if chore.scope == "cluster":
+                term = await self._lease(chore)
+                if term is None:
+                    return False
+                house = house.under(Lease(chore.name, self._holder, term))
+            await chore.work(house)
+        except LeaseLost:
+            log.info("a chore took longer than its lease: who has it now goes on with it", chore=chore.name)
         except Exception:
             log.exception("a chore failed", chore=chore.name)
         return True
 
-    async def _lease(self, chore: Chore) -> bool:
-        """Ours until just before its next time, so that no other worker does it again meanwhile."""
+    async def _lease(self, chore: Chore) -> int | None:
+        """Its term; None: another has it. Ours until just before its next time, lest others do it again meanwhile."""
         span = round(chore.every_seconds * SECOND) - SECOND
         take = partial(leases.take, name=chore.name, holder=self._holder, span=span)
-        return await self._house.store.write(take) is not None
+        return await self._house.store.write(take)

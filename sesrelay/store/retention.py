@@ -73,33 +73,40 @@ def prune_invocations(tx: Transaction) -> int:
 def forget_messages(tx: Transaction, keep: Keep, after: bytes) -> Step:
     """Whole messages that are finished and whose story is over."""
     row = messages.c
-    found = tx.execute(
-        select(row.message_id, row.accepted_at, _any_of(_QUEUED).label("queued"))
-        .where(row.message_id > after)
-        .order_by(row.message_id)
-        .limit(MESSAGES_AT_ONCE)
+    page = tx.execute(
+        select(row.message_id).where(row.message_id > after).order_by(row.message_id).limit(MESSAGES_AT_ONCE)
     )
-    old = [one.message_id for one in found if not one.queued and one.accepted_at < tx.now - keep.history]
+    aged, further = _aged([bytes(message_id) for (message_id,) in page], tx.now - keep.history)
+    finished = and_(row.accepted_at < tx.now - keep.history, ~_any_of(_QUEUED))
+    old = [one.message_id for one in tx.execute(select(row.message_id).where(row.message_id.in_(aged), finished))]
     if old:
         for table in (history, bodies, recipients, messages):
             tx.change(delete(table).where(table.c.message_id.in_(old)))
-    return Step(len(old), bytes(found[-1].message_id) if len(found) == MESSAGES_AT_ONCE else None)
+    return Step(len(old), further)
+
+
+def _aged(page: Sequence[bytes], before: Micros) -> tuple[list[bytes], bytes | None]:
+    """The beginning of a page of keys that is old enough to be looked at, and the key after which to go on.
+
+    Keys begin with region and time: where the young begin, the walk goes on with the next region.
+    """
+    for place, key in enumerate(page):
+        if MessageId(key).at >= before:
+            return list(page[:place]), key[:2] + b"\xff" * (MessageId.LENGTH - 2)
+    return list(page), page[-1] if len(page) == MESSAGES_AT_ONCE else None
 
 
 def forget_bodies(tx: Transaction, keep: Keep, after: bytes) -> Step:
     """Bodies in the database that nobody needs any more."""
     row = messages.c
     held = select(bodies.c.message_id).where(bodies.c.message_id > after, bodies.c.chunk == 0)
-    page = held.order_by(bodies.c.message_id).limit(MESSAGES_AT_ONCE).subquery()
-    found = tx.execute(
-        select(row.message_id, _needed(tx.now, keep).label("needed"))
-        .join(page, page.c.message_id == row.message_id)
-        .order_by(row.message_id)
-    )
-    old = [one.message_id for one in found if not one.needed]
+    page = tx.execute(held.order_by(bodies.c.message_id).limit(MESSAGES_AT_ONCE))
+    aged, further = _aged([bytes(message_id) for (message_id,) in page], tx.now - keep.bodies)
+    done = select(row.message_id).where(row.message_id.in_(aged), ~_needed(tx.now, keep))
+    old = [one.message_id for one in tx.execute(done)]
     if old:
         tx.change(delete(bodies).where(bodies.c.message_id.in_(old)))
-    return Step(len(old), bytes(found[-1].message_id) if len(found) == MESSAGES_AT_ONCE else None)
+    return Step(len(old), further)
 
 
 def next_segment(tx: Transaction, after: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from sesrelay.rules.retries import DEFAULT
 from sesrelay.runtime import housekeeping, roles
 from sesrelay.runtime.housekeeping import House
 from sesrelay.runtime.roles import CHORES, Chore, Roles
-from sesrelay.store import Store
-from sesrelay.store.retention import Keep
+from sesrelay.store import Store, Transaction
+from sesrelay.store.retention import ROWS_AT_ONCE, Keep
 from sesrelay.store.schema import bodies, messages
 from tests.clock import FakeClock
 from tests.store.samples import an_order, open_account, settled
@@ -86,6 +87,29 @@ async def test_a_dead_holders_chore_is_another_ones_in_time(store: Store, anothe
     assert not await heir.do(chore)
     clock.move(600)
     assert await heir.do(chore)
+
+
+async def test_a_chore_that_outlives_its_lease_changes_nothing_more(store: Store, another, clock: FakeClock) -> None:
+    steps: list[str] = []
+
+    def step(name: str, tx: Transaction) -> int:
+        steps.append(name)
+        return ROWS_AT_ONCE
+
+    async def slow(house: House) -> None:
+        await house.write(partial(step, "slow"))
+        clock.move(60)
+        if len(steps) == 1:
+            await heir.do(quick)
+        await house.in_steps(partial(step, "too late"))
+
+    async def once(house: House) -> None:
+        await house.write(partial(step, "heir"))
+
+    quick = Chore("count", "cluster", 60, once)
+    heir = Roles(a_house(await another("second"), clock), "heir", first_of_node=True)
+    assert await Roles(a_house(store, clock), "slow", first_of_node=True).do(Chore("count", "cluster", 60, slow))
+    assert steps == ["slow", "heir"]
 
 
 async def test_a_chore_that_fails_is_done_again(

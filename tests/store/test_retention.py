@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete, func, insert, select
 
 from sesrelay.model.clock import DAY, HOUR, MINUTE
-from sesrelay.model.message import Claim, RecipientState
+from sesrelay.model.message import Claim, MessageId, RecipientState
 from sesrelay.store import Store, retention
 from sesrelay.store.retention import Keep, Step
 from sesrelay.store.schema import bodies, history, idempotency, messages, recipients, sent_minutes
@@ -184,3 +184,41 @@ async def test_the_queue_is_counted_by_what_it_waits_for(store: Store, clock: Fa
     await accepted(store, RecipientState.DELIVERED, clock)
     await store.accept(an_order("a@example.org", "b@example.org", claimed=False))
     assert await store.read(retention.count_queue) == {"claimed": 1, "held": 0, "waiting": 2}
+
+
+async def test_a_walk_looks_at_what_is_old_and_leaps_over_the_young_to_the_next_region(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MESSAGES_AT_ONCE", 2)
+
+    async def accept(number: int) -> None:
+        order = an_order(at=clock.now())
+        message_id = (0x0100 + number).to_bytes(2, "big") + order.message.message_id[2:]
+        message = order.message._replace(message_id=MessageId(message_id))
+        (claim,) = (await store.accept(order._replace(message=message))).claims
+        await store.settle([settled(claim, RecipientState.DELIVERED)])
+
+    for number in (0, 0, 0, 1):
+        await accept(number)
+    clock.move(31 * 86400)
+    for number in [0] * 20 + [1] * 20:
+        await accept(number)
+    for function in (retention.forget_bodies, retention.forget_messages):
+        steps, removed, after = 0, 0, b""
+        while after is not None:
+            step = await store.write(lambda tx, after=after, function=function: function(tx, KEEP, after))
+            steps, removed, after = steps + 1, removed + step.removed, step.after
+        assert (removed, steps <= 4) == (4, True)
+    assert await count(store, messages) == 40
+
+
+async def test_chunks_without_a_message_do_not_end_the_walk(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MESSAGES_AT_ONCE", 2)
+    first = await accepted(store, RecipientState.DELIVERED, clock)
+    await accepted(store, RecipientState.DELIVERED, clock)
+    await accepted(store, RecipientState.DELIVERED, clock)
+    await store.write(lambda tx: tx.change(delete(messages).where(messages.c.message_id == first.message_id)))
+    clock.move(4 * 86400)
+    assert await forget(store, retention.forget_bodies) == 2
