@@ -28,7 +28,6 @@ _LABELS: Final = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
 _PLAIN: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABELS}\Z")
 _USUAL: Final = re.compile(rf'(?:"[^"\\<>]*+"|[^"\\<>(),;:@\[\]]*+)[ \t]*<({_ATOM}(?:\.{_ATOM})*@{_LABELS})>\Z')
 """What nearly every From is; only a quicker way to the answer that the parser below gives."""
-_AROUND_AT: Final = re.compile(r"[ \t]*@[ \t]*")
 _BRACKETS: Final = str.maketrans("[]", "  ")
 
 
@@ -179,7 +178,8 @@ def _mailbox(text: str) -> Iterator[Mailbox]:
 def _addresses_in_name(name: str) -> Iterator[Mailbox]:
     """RFC 5322 wants quotes around an ``@`` in a name; without them, readers may take it for the sender's."""
     if "@" in name:
-        for word in _AROUND_AT.sub("@", name.translate(_BRACKETS)).split():
+        around = name.translate(_BRACKETS).split("@")
+        for word in "@".join([part.strip() for part in around]).split():
             if "@" in word:
                 check_address(word)
                 yield Mailbox(word, _printable(word))
