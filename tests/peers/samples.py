@@ -34,6 +34,10 @@ SAMPLES: dict[str, str] = {
     ),
     "white space": f"From: {SENDER}\nTo: {RECIPIENT}\nSubject: space\n\n\n\n trailing \t \n\t\n\nlast\n\n\n",
     "long lines": f"From: {SENDER}\nTo: {RECIPIENT}\nSubject: long\n\n" + "x" * 998 + "\n" + "y " * 499 + "\n",
+    "8 bit": (
+        f"From: {SENDER}\nTo: {RECIPIENT}\nSubject: 8 bit\nMIME-Version: 1.0\n"
+        "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße, Straße 9 €\n"
+    ),
     "no body": f"From: {SENDER}\nTo: {RECIPIENT}\nSubject: no body\n\n",
     "MIME": textwrap.dedent(f"""\
         From: {SENDER}
