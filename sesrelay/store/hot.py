@@ -133,9 +133,8 @@ class Hot(ABC):
     def take_minutes_after(self, keys: Rows, minute: int) -> list[Row]:
         """Deletes the minutes after that one; (account, region, recipients) of each."""
         return self.run(
-            self._with(_ACCOUNT_REGION, keys) + "DELETE FROM sent_minutes WHERE EXISTS (SELECT 1 FROM v "
-            "WHERE v.account_id = sent_minutes.account_id AND v.region = sent_minutes.region) "
-            "AND sent_minutes.minute > ? RETURNING account_id, region, recipients",
+            self._with(_ACCOUNT_REGION, keys) + "DELETE FROM sent_minutes WHERE (account_id, region) IN "
+            "(SELECT account_id, region FROM v) AND minute > ? RETURNING account_id, region, recipients",
             [*self._flat(keys), minute],
         )
 
@@ -296,7 +295,7 @@ class Hot(ABC):
         """CLAIM_COLUMNS of up to ``limit`` held recipients of messages that are older than that."""
         return self.run(
             f"SELECT {CLAIM_COLUMNS} FROM recipients r JOIN messages m ON m.message_id = r.message_id WHERE r.held = 1 "
-            f"AND m.accepted_at <= ? ORDER BY r.message_id, r.number LIMIT ?{self._skip_locked_of('r')}",
+            f"AND m.accepted_at <= ? ORDER BY r.account_id, r.domain LIMIT ?{self._skip_locked_of('r')}",
             (accepted_before, limit),
         )
 

@@ -96,7 +96,7 @@ def claim_held(hot: Hot, claimed_by: int, accepted_before: Micros, limit: int) -
     """
     rows = hot.held(accepted_before, limit)
     if rows:
-        hot.claim(claimed_by, [(row[0], row[1]) for row in rows])
+        hot.claim(claimed_by, sorted((row[0], row[1]) for row in rows))
     return [_claim(row) for row in rows]
 
 
