@@ -52,7 +52,7 @@ def create(
     _check_key(access_key_id, secret)
     if not accounts.lock_account(tx, account_id):
         raise Failed(Failure.UNKNOWN, f"there is no account {account_id}")
-    if credentials.find_key(tx, access_key_id):
+    if credentials.key_exists(tx, access_key_id):
         raise Failed(Failure.EXISTS, f"access key {access_key_id} exists already")
     name = _user(tx, account_id, user_name)
     if len(credentials.keys_of(tx, account_id, name)) >= KEYS_OF_A_USER:

@@ -7,20 +7,18 @@ answer and its time tell nothing about which it was (SMTP-4). Trouble of our own
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import structlog
 
 from sesrelay.model.account import AccountFacts, KeyStatus, Login
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.rules.credentials import password_matches
-from sesrelay.store import credentials, secrets
+from sesrelay.store import secrets
 from sesrelay.store.credentials import StoredKey
 from sesrelay.store.errors import UnknownAccount
 from sesrelay.store.keyring import Keyring
-from sesrelay.store.transaction import Transaction
 
-T = TypeVar("T")
 log = structlog.get_logger()
 _TABLE: Final = "access_keys"
 _NOBODY: Final = "AKIA2222222222222222"
@@ -30,7 +28,7 @@ _NOBODY: Final = "AKIA2222222222222222"
 class LoginStore(Protocol):
     """What logging in needs of the store."""
 
-    async def read(self, function: Callable[[Transaction], T]) -> T: ...
+    async def find_key(self, access_key_id: str) -> StoredKey | None: ...
 
     async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts: ...
 
@@ -61,7 +59,7 @@ class LoginDesk:
         if self._keyring is None or self._nobody is None:
             raise Refused(Refusal.LOGIN_UNAVAILABLE)
         wanted = access_key_id if access_key_id.isascii() and access_key_id.isalnum() else ""
-        found = await self._store.read(lambda tx: credentials.find_key(tx, wanted))
+        found = await self._store.find_key(wanted)
         key = found or self._nobody
         secret = secrets.unseal(self._keyring, _TABLE, key.access_key_id, key.sealed).decode()
         matches = password_matches(secret, region, password)

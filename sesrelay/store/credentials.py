@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from sesrelay.model.account import KeyListing, KeyStatus
 from sesrelay.model.clock import Micros
+from sesrelay.store.hot import Hot
 from sesrelay.store.schema import access_keys, group_members, user_policies, users
 from sesrelay.store.secrets import Sealed
 from sesrelay.store.transaction import Transaction
@@ -25,14 +26,19 @@ class StoredKey:
     created_at: Micros
 
 
-def find_key(tx: Transaction, access_key_id: str) -> StoredKey | None:
+def find_key(hot: Hot, access_key_id: str) -> StoredKey | None:
     """The key with that id, whatever its status."""
-    rows = tx.execute(select(access_keys).where(access_keys.c.access_key_id == access_key_id))
-    if not rows:
+    row = hot.find_key(access_key_id)
+    if row is None:
         return None
-    row = rows[0]
-    sealed = Sealed(row.master_key_id, bytes(row.nonce), bytes(row.secret))
-    return StoredKey(row.access_key_id, row.account_id, row.user_name, KeyStatus(row.status), sealed, row.created_at)
+    key_id, account_id, user_name, status, master_key_id, nonce, secret, created_at = row
+    sealed = Sealed(master_key_id, bytes(nonce), bytes(secret))
+    return StoredKey(key_id, account_id, user_name, KeyStatus(status), sealed, created_at)
+
+
+def key_exists(tx: Transaction, access_key_id: str) -> bool:
+    """Whether an account has a key with that id."""
+    return bool(tx.execute(select(access_keys.c.status).where(access_keys.c.access_key_id == access_key_id)))
 
 
 def insert_key(tx: Transaction, key: StoredKey) -> None:

@@ -156,6 +156,15 @@ class Hot(ABC):
         )
         return {row[0] for row in rows}
 
+    def find_key(self, access_key_id: str) -> Row | None:
+        """(access key, account, user, status, master key, nonce, sealed secret, created_at) of a key."""
+        rows = self.run(
+            "SELECT access_key_id, account_id, user_name, status, master_key_id, nonce, secret, created_at "
+            "FROM access_keys WHERE access_key_id = ?",
+            (access_key_id,),
+        )
+        return rows[0] if rows else None
+
     def known_messages(self, ids: Rows) -> set[bytes]:
         """Those of the message ids that are in the database."""
         rows = self.run(

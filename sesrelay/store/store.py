@@ -17,12 +17,13 @@ from sesrelay.model.account import AccountFacts
 from sesrelay.model.clock import SECOND, Clock, Micros
 from sesrelay.model.message import BodyLocation, Claim, MessageId, OutboxRow, Settlement
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.store import credentials, leases, outbox, queue, retention, verify
 from sesrelay.store import facts as facts_of
-from sesrelay.store import leases, outbox, queue, retention, verify
 from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
 from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
+from sesrelay.store.credentials import StoredKey
 from sesrelay.store.database import Database, StoreOptions, check_keyring, check_regions, check_schema
 from sesrelay.store.engine import Engine, Proof
 from sesrelay.store.errors import CommitUnknown, DatabaseAway, StoreError
@@ -59,7 +60,7 @@ class Store:
         self._ours = Ours()
         self._facts_checked: dict[facts_of.Key, float] = {}
         self._bodies = Bodies(options.data_dir, options.incarnation)
-        self._reader = Reader(database.connect_reading, clock)
+        self._reader = Reader(database.connect_reading, clock, at_once=options.embedded)
         self._engine = Engine(database.connect, self._ours, self._enter, clock)
         self._engine.orphaned = self._give_back_orphans
         self._closed = False
@@ -152,6 +153,10 @@ class Store:
         self._ours.facts[key] = known
         self._facts_checked[key] = now
         return known
+
+    async def find_key(self, access_key_id: str) -> StoredKey | None:
+        """The access key as it is at this moment, whatever its status. StoreError."""
+        return await self._reader.point(lambda hot: credentials.find_key(hot, access_key_id))
 
     async def body(self, message_id: MessageId, location: BodyLocation) -> bytes:
         """The bytes of a message as it was accepted. BodyDamaged, StoreError, OSError."""

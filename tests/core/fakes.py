@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sesrelay.core.accept import Naming
@@ -20,6 +20,7 @@ from sesrelay.model.message import (
 )
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store.accepting import Accepted, AcceptOrder
+from sesrelay.store.credentials import StoredKey
 from sesrelay.store.errors import UnknownAccount
 
 REGION = "us-east-1"
@@ -74,6 +75,7 @@ class FakeStore:
         self.settled: list[Settlement] = []
         self.lost: set[tuple[MessageId, int]] = set()
         self.trouble: Exception | None = None
+        self.keys: dict[str, StoredKey] = {}
         self.claims = True
         """False: as a worker that was declared dead, which may claim nothing."""
 
@@ -84,10 +86,10 @@ class FakeStore:
             self.known = self.binding
         return self.known
 
-    async def read(self, function: Callable[[Any], Any]) -> Any:
+    async def find_key(self, access_key_id: str) -> StoredKey | None:
         if self.trouble:
             raise self.trouble
-        return function(None)
+        return self.keys.get(access_key_id)
 
     async def accept(self, order: AcceptOrder) -> Accepted:
         if self.trouble:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,15 +23,16 @@ INACTIVE = "AKIAINACTIVE22222222"
 
 
 @pytest.fixture
-def store(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStore]:
+def store(clock: FakeClock) -> FakeStore:
     keys = {
         key_id: StoredKey(
             key_id, ACCOUNT, "mailer", status, seal(KEYRING, "access_keys", key_id, SECRET.encode(), os.urandom), 0
         )
         for key_id, status in ((KEY, KeyStatus.ACTIVE), (INACTIVE, KeyStatus.INACTIVE))
     }
-    monkeypatch.setattr(login.credentials, "find_key", lambda tx, key_id: keys.get(key_id))
-    return FakeStore(clock, facts())
+    store = FakeStore(clock, facts())
+    store.keys = keys
+    return store
 
 
 @pytest.fixture

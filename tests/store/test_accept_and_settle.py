@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from sesrelay.model.account import KeyStatus
 from sesrelay.model.clock import SECOND
 from sesrelay.model.message import Bounce, BounceType, RecipientState
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.store import Store
+from sesrelay.store import Store, credentials
+from sesrelay.store.credentials import StoredKey
 from sesrelay.store.schema import history, lanes, messages, outbox, recipients, statistics
+from sesrelay.store.secrets import Sealed
 from tests.clock import FakeClock
-from tests.store.samples import ACCOUNT, OTHER, REGION, an_order, open_account, retried, settled
+from tests.store.samples import ACCOUNT, KEY, OTHER, REGION, an_order, open_account, retried, settled
 
 
 @pytest.fixture(autouse=True)
@@ -218,3 +224,15 @@ async def test_claims_of_a_caller_that_went_away_go_back_into_the_queue(store: S
     await store.write(lambda tx: None)
     (claim,) = await store.claim_due(10)
     assert claim.attempts == 1
+
+
+async def test_a_key_is_found_as_it_is_at_this_moment(store: Store, another: Callable[..., Any]) -> None:
+    key = StoredKey(KEY, ACCOUNT, "mailer", KeyStatus.ACTIVE, Sealed("m1", b"nonce", b"secret"), 7)
+    assert await store.find_key(KEY) is None
+    sibling = await another()
+    await sibling.write(partial(credentials.insert_key, key=key))
+    assert await store.find_key(KEY) == key
+    await sibling.write(partial(credentials.set_key_status, access_key_id=KEY, status=KeyStatus.INACTIVE))
+    found = await store.find_key(KEY)
+    assert found is not None
+    assert found.status is KeyStatus.INACTIVE
