@@ -147,3 +147,7 @@ def refused(refusal: Refused) -> bytes:
     words = WORDS[refusal.refusal]
     text = words if isinstance(words, str) else words(refusal.details)
     return _UNPRINTABLE.sub("?", text)[: LONGEST_REPLY - 2].encode("ascii") + b"\r\n"
+
+
+TOO_LONG: Final = refused(Refused(Refusal.TOO_LONG))
+"""Also said at MAIL, when SIZE= is over the limit (SMTP-8)."""

@@ -247,11 +247,13 @@ class Session:
         if argument[:5].upper() != b"FROM:":
             return self._bad(replies.SYNTAX_MAIL)
         path = _sender(argument[5:])
-        if path is None:
-            return self._bad(_address_fault(argument, replies.INVALID_SENDER))
+        if path is None:  # not counted as bad: a server that empties its queue has bounces (null senders) in it
+            return Decision(_address_fault(argument, replies.INVALID_SENDER))
         address, parameters = path
         if parameters:
             fault = self._mail_parameters(parameters)
+            if fault == replies.TOO_LONG:  # neither is this: the command is right, the message is too big
+                return Decision(fault)
             if fault is not None:
                 return self._bad(fault)
         self._mail_from = address
@@ -267,7 +269,7 @@ class Session:
         if not size.isdigit() or len(size) > 20:  # RFC 1870 §4
             return replies.SYNTAX_SIZE
         if int(size) > self._bounds.message_octets:
-            return replies.refused(Refused(Refusal.TOO_LONG))
+            return replies.TOO_LONG
         if body not in (b"7BIT", b"8BITMIME"):
             return replies.SYNTAX_BODY
         if b"SMTPUTF8" in given:

@@ -204,6 +204,13 @@ def test_who_gets_mail_through_starts_again_with_bad_commands(house: House) -> N
         message(house, client)
 
 
+def test_a_server_that_empties_its_queue_may_have_bounces_and_big_mail_in_it(house: House) -> None:
+    client = house.logged_in(session_bad_commands=3)
+    client.say(b"MAIL FROM:<>\r\n" * 5, b"501 Invalid MAIL FROM address provided\r\n" * 5)
+    client.say(b"MAIL FROM:<a@sender.example> SIZE=99999999\r\n" * 5, b"552 5.3.4 Message is too long.\r\n" * 5)
+    client.say(b"MAIL FROM:<a@sender.example>\r\n", OK)
+
+
 def test_broken_recipients_are_no_bad_commands(house: House) -> None:
     client = house.logged_in(session_bad_commands=3)
     client.say(b"MAIL FROM:<a@sender.example>\r\n", OK)
