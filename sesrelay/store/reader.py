@@ -31,6 +31,13 @@ class Reader:
         self._free: queue.LifoQueue[Session] = queue.LifoQueue()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store-reader")
 
+    def open(self) -> None:
+        """On embedded storage all connections are made before anybody needs them: on a full disk none can be."""
+        if self._at_once:
+            self._here = self._connect()
+            for _ in range(THREADS):
+                self._free.put(self._connect())
+
     async def run(self, function: Callable[[Transaction], T]) -> T:
         """The function's result, in a read-only transaction. StoreError; what the function raises."""
         return await self._submit(lambda session: function(session.transaction(self._clock.now())))

@@ -85,7 +85,8 @@ class Store:
             raise
 
     async def start(self) -> None:
-        """Binds the running loop and starts the writer."""
+        """Binds the running loop, opens the way for reading and starts the writer. StoreError."""
+        self._reader.open()
         placing = EmbeddedPlacing(self._bodies) if self._options.embedded else RowPlacing(self._engine.write_hot)
         self._engine.start(asyncio.get_running_loop(), placing)
 
