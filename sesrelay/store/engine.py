@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
@@ -28,11 +28,9 @@ from sesrelay.store.batch import Batch, Ours, Outcome
 from sesrelay.store.errors import CommitUnknown, DatabaseAway, StorageFull, StoreError
 from sesrelay.store.placing import Placing
 from sesrelay.store.session import Session
+from sesrelay.store.transactions import Proof, Transactions
 
-T = TypeVar("T")
 Job = Callable[[Session, Micros], Any]
-Proof = Callable[[Session], bool]
-"""Whether a commit happened whose answer was lost, as a new connection sees it."""
 
 SETTLE_WAIT_SECONDS: Final = 0.02
 AWAY_SECONDS: Final = 0.25
@@ -56,12 +54,11 @@ class Engine:
     def __init__(
         self, connect: Callable[[], Session], ours: Ours, register: Callable[[Session, Micros], int], clock: Clock
     ) -> None:
-        self._connect = connect
+        self._transactions = Transactions(connect, clock)
         self._register = register
         self._ours = ours
         self._clock = clock
         self._placing: Placing | None = None
-        self._session: Session | None = None
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._accepts: deque[tuple[AcceptOrder, asyncio.Future[Accepted]]] = deque()
         self._settles: deque[tuple[Sequence[Settlement], asyncio.Future[frozenset[Any]]]] = deque()
@@ -71,7 +68,6 @@ class Engine:
         self._stopping = False
         self._closing_tries = CLOSING_TRIES
         self._last_accept = float("-inf")
-        self._pause = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name="store-writer", daemon=True)
         self.batches = 0
@@ -135,17 +131,16 @@ class Engine:
         while not stopped or self._waiting():
             stopped = self._collect(stopped) or stopped
             self._write_batch()
-            if self._session is not None:
-                self._session.end_turn()
+            if self._transactions.session is not None:
+                self._transactions.session.end_turn()
             for _ in range(min(len(self._jobs), JOBS_AT_ONCE)):
                 self._run_job(*self._jobs.popleft())
             self._answer()
-            if self._session is not None:
-                self._session.tidy()
+            if self._transactions.session is not None:
+                self._transactions.session.tidy()
             if stopped and self._away:
                 self._give_up_closing()
-        if self._session is not None:
-            self._session.close()
+        self._transactions.close()
 
     def _waiting(self) -> bool:
         return bool(self._accepts or self._settles or self._jobs)
@@ -166,9 +161,10 @@ class Engine:
             last = wait > 0 and self._take(wait)
             if len(self._settles) == before:
                 break
-        if self._session is not None and self._is_light():
+        session = self._transactions.session
+        if session is not None and self._is_light():
             with contextlib.suppress(OSError):  # the transaction will meet it again, and knows what to do
-                self._session.await_turn()
+                session.await_turn()
             last = self._take(0) or last  # whoever came while another process wrote goes with this batch
         return last
 
@@ -256,7 +252,7 @@ class Engine:
         batch = Batch([place for place, _ in placed], [one for some, _ in settles for one in some])
         try:
             self._enter()
-            outcome = self._transact(lambda session, now: batch.write(session, self._ours, now), batch.happened)
+            outcome = self._transactions.run(lambda session, now: batch.write(session, self._ours, now), batch.happened)
         except StoreError as error:
             self._postpone(error, placed, settles)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not the others' fault
@@ -269,7 +265,11 @@ class Engine:
     def _enter(self) -> None:
         """Makes our incarnation known before anything is claimed for it."""
         if not self._ours.number:
-            self._ours.number = self._transact(self._register, None)
+            self._ours.number = self._transactions.run(self._register, None)
+
+    def write_hot(self, function: Callable[[Any], None]) -> None:
+        """A transaction of its own for a function of hot statements, in the thread. StoreError."""
+        self._transactions.run(lambda session, _: function(session.hot), None)
 
     def _tell(
         self,
@@ -339,7 +339,7 @@ class Engine:
 
     def _run_job(self, job: Job, future: asyncio.Future[Any]) -> None:
         try:
-            self._answers.append((future, self._transact(job, None)))
+            self._answers.append((future, self._transactions.run(job, None)))
         except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
             self._answers.append((future, error))
 
@@ -369,88 +369,3 @@ class Engine:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
-
-    # Transactions
-
-    def write_hot(self, function: Callable[[Any], None]) -> None:
-        """A transaction of its own for a function of hot statements, in the thread. StoreError."""
-        self._transact(lambda session, _: function(session.hot), None)
-
-    def _transact(self, job: Callable[[Session, Micros], T], proof: Proof | None) -> T:
-        """Runs ``job`` in a transaction, again when another one stood in its way or the connection had died.
-
-        ``proof`` None: the database is asked by the transaction's own number, which costs a statement. StoreError for
-        our surroundings; what ``job`` raises passes through.
-        """
-        for tries_left in (2, 1, 0):
-            session = self._connected()
-            committing = False
-            happened = proof
-            try:
-                session.begin()
-                result = job(session, self._clock.now())
-                happened = proof or partial(_was_committed, number=session.number())
-                committing = True
-                session.commit()
-                return result
-            except Exception as error:
-                session.rollback()
-                trouble = session.trouble(error)
-                again = session.broken or session.worth_repeating(error)
-                if session.broken:
-                    self._disconnect()
-                if committing and session.broken and session.answer_can_be_lost:
-                    assert happened is not None
-                    known = self._happened(session, happened)
-                    if known:
-                        return result
-                    if known is None:
-                        raise CommitUnknown(result, happened) from error
-                    raise DatabaseAway("the connection was lost before the commit") from error
-                if again and tries_left:
-                    continue
-                if trouble is not None:
-                    raise trouble from error
-                raise
-            except BaseException:
-                session.rollback()
-                raise
-        raise AssertionError("unreachable")
-
-    def _connected(self) -> Session:
-        if self._session is None:
-            self._session = self._connect()
-        return self._session
-
-    def _disconnect(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
-
-    def _happened(self, lost: Session, proof: Proof) -> bool | None:
-        """Whether a commit without an answer was one, within 10 seconds; None when nobody can tell."""
-        deadline = self._clock.monotonic() + 10
-        for _ in range(50):
-            try:
-                # Two transactions: the second sees everything that was committed before the first one's answer.
-                if not self._read(lambda session: session.still_working(lost)):
-                    return self._read(proof)
-            except Exception as error:  # noqa: BLE001 - any trouble only means: not yet
-                log.warning("asking after a lost commit", error=str(error))
-                self._disconnect()
-            if self._clock.monotonic() > deadline:
-                break
-            self._pause.wait(0.2)
-        return None
-
-    def _read(self, question: Proof) -> bool:
-        session = self._connected()
-        session.begin_reading()
-        try:
-            return question(session)
-        finally:
-            session.rollback()
-
-
-def _was_committed(session: Session, number: int | None) -> bool:
-    return session.was_committed(number)

@@ -25,7 +25,7 @@ from sesrelay.store.bodies import Bodies
 from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
 from sesrelay.store.credentials import StoredKey
 from sesrelay.store.database import Database, StoreOptions, check_keyring, check_regions, check_schema
-from sesrelay.store.engine import Engine, Proof
+from sesrelay.store.engine import Engine
 from sesrelay.store.errors import CommitUnknown, DatabaseAway, StoreError
 from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
 from sesrelay.store.reader import Reader
@@ -34,6 +34,7 @@ from sesrelay.store.session import Session
 from sesrelay.store.settling import Place
 from sesrelay.store.spool import SpoolWriter
 from sesrelay.store.transaction import Transaction
+from sesrelay.store.transactions import Proof
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from sesrelay.store.placing import EmbeddedPlacing
 from sesrelay.store.schema import history, messages, recipients
 from sesrelay.store.session import Session
 from sesrelay.store.sqlite import SqliteSession
+from sesrelay.store.transactions import Transactions
 from tests.clock import FakeClock
 from tests.store.samples import an_order, open_account, settled
 
@@ -212,7 +213,7 @@ async def test_a_claim_whose_commit_never_was_can_be_made_again(store: Store, mo
 
 def lose_track(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a lost commit nobody can be asked in time."""
-    monkeypatch.setattr(Engine, "_happened", lambda _self, _lost, _proof: None)
+    monkeypatch.setattr(Transactions, "_happened", lambda _self, _lost, _proof: None)
 
 
 @only_postgres
