@@ -21,7 +21,6 @@ class Refusal(StrEnum):
     BARE_LINE_ENDING = "bare-line-ending"
     NUL_IN_MESSAGE = "nul-in-message"
     LINE_TOO_LONG = "line-too-long"
-    EIGHT_BIT = "eight-bit-without-8bitmime"
     NO_RECIPIENTS = "no-recipients"
     NOT_AUTHORIZED = "not-authorized"
     """The credentials were taken back while the session was open. details: the address that the message is from."""

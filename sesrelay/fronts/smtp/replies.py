@@ -123,7 +123,6 @@ WORDS: Final[Mapping[Refusal, str | Callable[[tuple[str, ...]], str]]] = {
     Refusal.BARE_LINE_ENDING: "554 Transaction failed: Message contains a bare CR or LF, lines must end in CRLF.",
     Refusal.NUL_IN_MESSAGE: "554 Transaction failed: Message contains a NUL character.",
     Refusal.LINE_TOO_LONG: "554 Transaction failed: Message contains a line of more than 1000 octets.",
-    Refusal.EIGHT_BIT: "554 Transaction failed: Message contains 8-bit characters without BODY=8BITMIME.",
     Refusal.NO_RECIPIENTS: "554 Transaction failed: Missing recipients.",
     Refusal.NOT_AUTHORIZED: "554 Access denied: User is not authorized to perform `ses:SendRawEmail'",
     Refusal.SUSPENDED: "554 Message rejected: Customer is suspended.",
