@@ -93,6 +93,8 @@ class SqliteSession(Session):
         self._checked_at = 0
         # Opening may recover the WAL of a dead process, which is a kind of writing.
         with lock.held():
+            # Envelopes and subjects are nobody else's; SQLite gives its other files the mode of this one.
+            os.close(os.open(data_dir / FILE_NAME, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
             self._connection = sqlite.connect(
                 data_dir / FILE_NAME,
                 isolation_level=None,

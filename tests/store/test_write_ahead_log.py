@@ -80,3 +80,10 @@ async def test_the_pen_is_given_back_when_nothing_could_be_written(
     await asyncio.wait_for(asyncio.to_thread(pen.acquire), 10)
     pen.release()
     pen.close()
+
+
+@only_sqlite
+async def test_nobody_else_may_read_the_database(store: Store, tmp_path: Path) -> None:
+    await store.write(open_account)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("sesrelay.db*")}
+    assert modes == dict.fromkeys(("sesrelay.db", "sesrelay.db-shm", "sesrelay.db-wal"), 0o600)
