@@ -34,6 +34,8 @@ from sesrelay.store.errors import StoreError, UnknownAccount
 
 BIG_HEADER: Final = 65_536
 """Octets of header beyond which reading it goes to a thread: the loop serves others meanwhile."""
+UNIQUES_AT_ONCE: Final = 64
+"""So many messages are named by what one call of the system's randomness gives."""
 _UUID_VERSION: Final = (0x4 << 76) | (0x2 << 62)
 _UUID_CHANCE: Final = (1 << 128) - 1 ^ (0xF << 76) ^ (0x3 << 62)
 
@@ -99,6 +101,7 @@ class Acceptance:
         self._burst_seconds = burst_seconds
         self._numbers = {region: number for number, region in enumerate(naming.regions)}
         self._simulator = simulator_domains(naming.service_domain)
+        self._uniques: list[bytes] = []
 
     async def accept(self, submission: Submission) -> MessageId:
         """The id under which the message is now durable and will be delivered or bounced. Raises Refused.
@@ -106,7 +109,11 @@ class Acceptance:
         Must run to its end once begun: a caller whose client may go away runs it in a task of its own.
         """
         stamp = self._stamp(submission)
-        read = await self._read(submission, stamp)
+        content = submission.content
+        if isinstance(content, bytes) and _has_small_header(content):
+            read = headers.rewrite(content, stamp)
+        else:
+            read = await self._read(submission, stamp)
         judge: Judge | None = None
         quota_units = 0
         if submission.origin is Origin.CLIENT:
@@ -144,13 +151,15 @@ class Acceptance:
 
     def _unique(self) -> bytes:
         """A UUID of version 4 (RFC 9562 §5.4)."""
-        return (int.from_bytes(self._chance(16), "big") & _UUID_CHANCE | _UUID_VERSION).to_bytes(16, "big")
+        if not self._uniques:
+            octets = self._chance(16 * UNIQUES_AT_ONCE)
+            self._uniques = [octets[at : at + 16] for at in range(0, len(octets), 16)]
+        return (int.from_bytes(self._uniques.pop(), "big") & _UUID_CHANCE | _UUID_VERSION).to_bytes(16, "big")
 
     async def _read(self, submission: Submission, stamp: headers.Stamp) -> headers.Rewritten:
+        """What ``headers.rewrite`` says of a header that is big, or lies apart from its body: read in a thread."""
         content = submission.content
         if isinstance(content, bytes):
-            if len(content) <= BIG_HEADER or content.find(b"\r\n\r\n", 0, BIG_HEADER) >= 0:
-                return headers.rewrite(content, stamp)
             return await asyncio.to_thread(headers.rewrite, content, stamp)
         block = content.header
         read = await asyncio.to_thread(headers.rewrite, block, stamp)
@@ -163,7 +172,7 @@ class Acceptance:
         authors = (envelope,) if read.header_from is None else mailboxes.parse(read.header_from)
         sender = () if read.sender is None else mailboxes.parse(read.sender)
         recipients = _distinct(submission.recipients)
-        simulated = sum(is_simulated(address, self._simulator) for address in recipients)
+        simulated = sum([is_simulated(address, self._simulator) for address in recipients])
         return acceptance.Candidate(
             submission.access_key_id,
             authors[0].address,
@@ -255,6 +264,10 @@ class Acceptance:
         for recipient in message.recipients:
             if recipient.claimed:
                 self._hand_over.withdraw(message.account_id, recipient.domain, octets)
+
+
+def _has_small_header(content: bytes) -> bool:
+    return len(content) <= BIG_HEADER or content.find(b"\r\n\r\n", 0, BIG_HEADER) >= 0
 
 
 def _distinct(recipients: tuple[str, ...]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from sesrelay.rules.fields import (
     TAKE_OFF_TAG,
 )
 
-_FIELD: Final = re.compile(rb"(?m:^)([!-9;-~]++)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)(?:\r\n|\Z)")
+_FIELD: Final = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)(?:\r\n|\Z)")
 """A field with its folded lines: name, raw body. Possessive, so that no header makes it slow or hungry."""
 _FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
@@ -91,16 +91,14 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
     Raises Refused(DUPLICATE_HEADER) with the name of the field as it was spelled.
     """
     stop, behind = _extent(block)
-    parts = [_received(stamp)]
+    message_id = str(stamp.message_id).encode("ascii")
+    parts = [_received(stamp, message_id)]
     found: dict[int, bytes] = {}
     tags: dict[str, str] = {}
     seen: set[bytes] = set()
     hops = copied = end = 0
-    for match in _FIELD.finditer(block, 0, stop):
-        start, after = match.span()
-        if start != end:
-            break
-        end = after
+    while match := _FIELD.match(block, end, stop):
+        start, end = end, match.end()
         name = match[1].lower()
         action = ACTIONS.get(name)
         if action is None:
@@ -124,12 +122,12 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
             tags.setdefault(name.decode().upper(), text(match[2]))
         elif action == TAKE_OFF_INVOCATION:
             found.setdefault(action, match[2])
-        parts += (block[copied:start], _instead(action, stamp))
-        copied = after
+        parts += (block[copied:start], _instead(action, stamp, message_id))
+        copied = end
     parts.append(block[copied:end])
     if copied < end and not block.endswith(_CRLF, 0, end):
         parts.append(_CRLF)
-    parts.append(_additions(stamp, seen))
+    _add_missing(parts, stamp, seen, message_id)
     return Rewritten(
         b"".join(parts),
         behind if end == stop else end,
@@ -144,7 +142,10 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
 
 def text(body: bytes, length: int = 1000) -> str:
     """A raw field body as text of one line, at most so long; octets that are not UTF-8 become U+FFFD."""
-    return _FOLD.sub(b"", body[: 8 * length]).decode("utf-8", "replace").strip()[:length]
+    beginning = body[: 8 * length]
+    if _CRLF in beginning:
+        beginning = _FOLD.sub(b"", beginning)
+    return beginning.decode("utf-8", "replace").strip()[:length]
 
 
 def rfc5322_date(at: Micros) -> str:
@@ -159,8 +160,11 @@ def domain_of_region(region: str, service_domain: str) -> str:
 
 def body_hash(content: bytes, header_length: int) -> bytes:
     """SHA-256 of the body in DKIM's simple form: without empty lines at its end (RFC 6376 §3.4.3)."""
-    length = len(content[header_length:].rstrip(_CRLF))
-    digest = hashlib.sha256(memoryview(content)[header_length : header_length + length])
+    length = len(content)
+    if content.endswith(_CRLF) and not content.endswith(_END) and header_length + 2 < length:
+        return hashlib.sha256(memoryview(content)[header_length:]).digest()  # as nearly every body ends
+    length = header_length + len(content[header_length:].rstrip(_CRLF))
+    digest = hashlib.sha256(memoryview(content)[header_length:length])
     digest.update(_CRLF)
     return digest.digest()
 
@@ -173,37 +177,44 @@ def _extent(block: bytes) -> tuple[int, int]:
     return (len(block), len(block)) if end < 0 else (end + 2, end + 4)
 
 
-def _instead(action: int, stamp: Stamp) -> bytes:
+def _instead(action: int, stamp: Stamp, message_id: bytes) -> bytes:
     """What stands in the place of a field that does not stay."""
     if action == REPLACE_DATE:
         return _date_field(stamp.at // SECOND)
-    return _message_id_field(stamp) if action == REPLACE_MESSAGE_ID else b""
+    return _message_id_field(stamp, message_id) if action == REPLACE_MESSAGE_ID else b""
 
 
-def _received(stamp: Stamp) -> bytes:
+def _received(stamp: Stamp, message_id: bytes) -> bytes:
+    second = stamp.at // SECOND
+    if not stamp.client_address:
+        return b"%b%b;\r\n\t%b\r\n" % (_received_by(stamp.host, stamp.protocol, ""), message_id, _date_octets(second))
     # RFC 5321 §4.4 wants "from" with the client's name and address: left away unless configured, as SES does.
-    client = ""
-    if stamp.client_address:
-        client = f"from {_UNSAFE.sub('?', stamp.client_name)} ([{_UNSAFE.sub('?', stamp.client_address)}]) "
-    protocol = f" with {stamp.protocol}" if stamp.protocol else ""
-    return (
-        f"Received: {client}by {stamp.host}{protocol} id {stamp.message_id};\r\n\t{_date(stamp.at // SECOND)}\r\n"
-    ).encode("ascii", "replace")
+    client = f"from {_UNSAFE.sub('?', stamp.client_name)} ([{_UNSAFE.sub('?', stamp.client_address)}]) "
+    return b"%b%b;\r\n\t%b\r\n" % (_received_by(stamp.host, stamp.protocol, client), message_id, _date_octets(second))
 
 
-def _additions(stamp: Stamp, seen: set[bytes]) -> bytes:
+def _add_missing(parts: list[bytes], stamp: Stamp, seen: set[bytes], message_id: bytes) -> None:
     """The fields that go to the end of the header, and the empty line."""
-    added = []
     if b"date" not in seen:
-        added.append(_date_field(stamp.at // SECOND))
+        parts.append(_date_field(stamp.at // SECOND))
     if b"message-id" not in seen:
-        added.append(_message_id_field(stamp))
+        parts.append(_message_id_field(stamp, message_id))
     if b"from" not in seen:
-        added.append(f"From: {stamp.mail_from}\r\n".encode("ascii", "replace"))
+        parts.append(f"From: {stamp.mail_from}\r\n".encode("ascii", "replace"))
     if b"feedback-id" not in seen:
-        added.append(_feedback_id(stamp.account_id, stamp.region))
-    added.append(_outgoing(stamp.at // (86400 * SECOND), stamp.outgoing_address))
-    return b"".join(added)
+        parts.append(_feedback_id(stamp.account_id, stamp.region))
+    parts.append(_outgoing(stamp.at // (86400 * SECOND), stamp.outgoing_address))
+
+
+@lru_cache(maxsize=256)
+def _received_by(host: str, protocol: str, client: str) -> bytes:
+    """The beginning of Received, which is the same for all of a client's mail."""
+    return f"Received: {client}by {host}{f' with {protocol}' if protocol else ''} id ".encode("ascii", "replace")
+
+
+@lru_cache(maxsize=16)
+def _date_octets(second: int) -> bytes:
+    return _date(second).encode("ascii")
 
 
 @lru_cache(maxsize=16)
@@ -216,9 +227,13 @@ def _date_field(second: int) -> bytes:
     return f"Date: {_date(second)}\r\n".encode()
 
 
-def _message_id_field(stamp: Stamp) -> bytes:
-    domain = domain_of_region(stamp.region, stamp.service_domain)
-    return f"Message-ID: <{stamp.message_id}@{domain}>\r\n".encode()
+def _message_id_field(stamp: Stamp, message_id: bytes) -> bytes:
+    return b"Message-ID: <%b@%b>\r\n" % (message_id, _region_octets(stamp.region, stamp.service_domain))
+
+
+@lru_cache(maxsize=64)
+def _region_octets(region: str, service_domain: str) -> bytes:
+    return domain_of_region(region, service_domain).encode("ascii", "replace")
 
 
 @lru_cache(maxsize=4096)

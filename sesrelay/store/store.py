@@ -151,7 +151,13 @@ class Store:
         now = self._clock.monotonic()
         if known is not None and not fresh and now - self._facts_checked.get(key, float("-inf")) < FACTS_SECONDS:
             return known
-        known = await self.read(partial(_refresh, key=key, known=known))
+        if known is not None:
+            self._facts_checked[key] = now  # one asks for all: whoever comes meanwhile takes what is known
+        try:
+            known = await self.read(partial(_refresh, key=key, known=known))
+        except BaseException:
+            self._facts_checked.pop(key, None)
+            raise
         self._ours.facts[key] = known
         self._facts_checked[key] = now
         return known

@@ -31,7 +31,8 @@ class OneWaySSLObject(ssl.SSLObject):
     """Told instead of the transport; who sets it closes the transport when everything is said."""
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - ssl's name
-        got = super().read(len, buffer)
+        connection = self._sslobj  # type: ignore[attr-defined]  # as the overridden method does, without a call more
+        got = connection.read(len) if buffer is None else connection.read(len, buffer)
         if got or self.on_client_closed is None:
             return got
         self.on_client_closed()
