@@ -112,8 +112,8 @@ def _status_of(error: Exception) -> int | None:
     from sesrelay.store.keyring import KeyringError
 
     cannot_be_used = (
-        errors.SchemaTooNew, errors.SchemaTooOld, errors.SqliteTooOld, errors.NotDurable, errors.WrongKeyring,
-        KeyringError,
+        errors.DatabaseUnusable, errors.SchemaTooNew, errors.SchemaTooOld, errors.SchemaUnknown, errors.SqliteTooOld,
+        errors.NotDurable, errors.WrongKeyring, KeyringError,
     )  # fmt: skip
     if isinstance(error, cannot_be_used):
         return 2
