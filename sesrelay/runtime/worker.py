@@ -224,6 +224,8 @@ def _keep(retention: Retention) -> Keep:
 
 
 def _one_line(fault: BaseException) -> str:
+    if isinstance(fault, OSError) and fault.filename and fault.strerror:
+        return f"{fault.filename}: {fault.strerror}"
     return " ".join(str(fault).split()) or type(fault).__name__
 
 

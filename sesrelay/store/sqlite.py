@@ -204,6 +204,8 @@ def connect(data_dir: Path, lock: WriteLock, *, writes: bool = True, make: bool 
         file = data_dir / folder.DATABASE
         if _code(error) in _NO_DATABASE:
             raise DatabaseUnusable(f"{file} cannot be used: {error}; put its backup there") from error
+        if not (os.access(file, os.R_OK | os.W_OK) and os.access(data_dir, os.W_OK)):
+            raise DatabaseUnusable(f"{file} cannot be used: this user may not write it, or not its folder") from error
         raise DatabaseAway(f"{file} cannot be opened: {error}") from error
 
 

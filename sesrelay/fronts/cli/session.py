@@ -98,7 +98,9 @@ class Session:
 
     def account(self, given: str | None) -> str:
         """``--account``, or the only account there is. Failed: there is none such."""
-        return self.read(lambda tx: accounts.known(tx, given)) if given else self.read(accounts.the_only_one)
+        if given is None:
+            return self.read(accounts.the_only_one)
+        return self.read(lambda tx: accounts.known(tx, given))
 
     def region(self, given: str | None) -> str:
         """``--region``, or the only region that is configured. click.UsageError: not one of them, or several."""

@@ -271,3 +271,27 @@ def test_the_paths_it_prints_are_short_inside_the_working_folder(made: Cli, monk
     settings = load(Path("var/sesrelay.yaml"), {})
     credentials = made("credentials", "create", "--json").json
     assert "-CAfile var/certs/ca.pem" in welcome.text(settings, "var/sesrelay.yaml", credentials)
+
+
+@pytest.mark.parametrize("argument", ["", "--account="])
+def test_an_empty_argument_never_means_everybody(made: Cli, argument: str) -> None:
+    arguments = ("--account", argument) if not argument else (argument,)
+    assert "is empty" in made.usage("account", "close", *arguments)
+    assert "an unset variable?" in made.usage("queue", "remove", *arguments)
+    assert made("account", "show", "--json").json["closed"] is False
+
+
+def test_an_argument_that_is_no_text_is_refused(made: Cli) -> None:
+    assert "argument 5 is not UTF-8 text" in made.usage("account", "show", "\udcff")
+
+
+def test_what_was_typed_is_shown_on_one_short_line_that_commands_no_terminal(made: Cli) -> None:
+    result = made("account", "show", "\x1b[2J\n" + "9" * 100_000)
+    assert result.status == 1
+    assert result.line.startswith("sesrelay: there is no account ?[2J?999")
+    assert len(result.line) < 1100
+    assert len(made.usage("account", "x" * 100_000)) < 1100
+
+
+def test_two_accounts_for_one_command_are_refused(made: Cli) -> None:
+    assert "say the account once" in made.usage("account", "show", "111122223333", "--account", "444455556666")
