@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from sesrelay.model import folder
 from sesrelay.settings import KeyPath, Section, Settings, contradictions, spell
 
 DEFAULT_FILE: Final = Path("/etc/sesrelay/sesrelay.yaml")
@@ -75,8 +76,20 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
     return _with_absolute_paths(settings, path.absolute().parent)
 
 
+def check(settings: Settings, source: Path) -> None:
+    """What only this machine can answer, without opening anything. Raises BadConfiguration with every fault."""
+    faults: list[Fault] = []
+    for look in (check_files, check_folder):
+        try:
+            look(settings, source)
+        except BadConfiguration as error:
+            faults += error.faults
+    if faults:
+        raise BadConfiguration(faults)
+
+
 def check_files(settings: Settings, source: Path) -> None:
-    """What only a machine can answer: certificate and key are there and belong together. Raises BadConfiguration."""
+    """Certificate and key are there and belong together. Raises BadConfiguration."""
     reader = _Reader(str(source))
     reader.document(_text_of(source))
     marks = {"certificate": b"-----BEGIN CERTIFICATE-----", "private_key": b"PRIVATE KEY-----"}
@@ -98,6 +111,18 @@ def check_files(settings: Settings, source: Path) -> None:
             reader.fault(("tls", "certificate"), f"certificate and private key cannot be used: {error}")
     if reader.faults:
         raise BadConfiguration(reader.faults)
+
+
+def check_folder(settings: Settings, source: Path, *, empty: bool = False) -> None:
+    """The data folder is there, and the embedded database in it unless it may be ``empty``. BadConfiguration."""
+    place = settings.data_dir
+    try:
+        if not place.is_dir():
+            raise blame(source, ("data_dir",), f"there is no folder {place} (sesrelay init --data makes one)")
+        if settings.database == "sqlite" and not empty and not (place / folder.DATABASE).is_file():
+            raise blame(source, ("data_dir",), folder.no_database(place))
+    except OSError as error:
+        raise blame(source, ("data_dir",), f"{place}: {error.strerror}") from None
 
 
 def blame(source: Path, key: KeyPath, text: str) -> BadConfiguration:

@@ -1,4 +1,4 @@
-"""The drawing of docs/ARCHITECTURE as a table: imports only go down, and only the edges touch the world."""
+"""The drawing of docs/HACKING as a table: imports only go down, and only the edges touch the world."""
 
 from __future__ import annotations
 

@@ -73,11 +73,11 @@ async def read(config: Path) -> Plan:
 
 
 def _answer(config: Path) -> dict[str, Any]:
-    from sesrelay.configuration import BadConfiguration, check_files, load
+    from sesrelay.configuration import BadConfiguration, check, load
 
     try:
         settings = load(config, os.environ)
-        check_files(settings, config)
+        check(settings, config)
     except BadConfiguration as error:
         return {"faults": [str(fault) for fault in error.faults]}
     doors = [

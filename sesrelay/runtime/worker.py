@@ -29,7 +29,7 @@ from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.runtime.metrics import WorkerMetrics
 from sesrelay.runtime.roles import Roles
 from sesrelay.settings import Retention, Settings
-from sesrelay.store.errors import DatabaseAway, StorageFull, StoreError
+from sesrelay.store.errors import DatabaseAway, DatabaseUnusable, StorageFull, StoreError
 from sesrelay.store.retention import Keep
 from sesrelay.wiring import Parts, Place, build
 
@@ -94,7 +94,7 @@ class Worker:
         try:
             parts = await self._start(order, settings)
         except (StoreError, OSError) as fault:  # ssl.SSLError is an OSError
-            passing = isinstance(fault, DatabaseAway | StorageFull)
+            passing = isinstance(fault, DatabaseAway | StorageFull) and not isinstance(fault, DatabaseUnusable)
             self._channel.say("fault", text=_one_line(fault), passing=passing)
             return CANNOT_START
         except Exception as fault:
@@ -224,6 +224,8 @@ def _keep(retention: Retention) -> Keep:
 
 
 def _one_line(fault: BaseException) -> str:
+    if isinstance(fault, OSError) and fault.filename and fault.strerror:
+        return f"{fault.filename}: {fault.strerror}"
     return " ".join(str(fault).split()) or type(fault).__name__
 
 

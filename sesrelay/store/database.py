@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,10 +12,10 @@ from sqlalchemy import func, insert, inspect, literal, select, text
 from sesrelay.model.clock import Micros
 from sesrelay.model.message import RecipientState
 from sesrelay.store import keyring as keyrings
-from sesrelay.store.errors import RegionInUse, SchemaTooNew, SchemaTooOld
+from sesrelay.store.errors import RegionInUse, SchemaTooNew, SchemaTooOld, SchemaUnknown
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.migrations import REVISIONS
-from sesrelay.store.schema import account_regions, outbox, statistics, store_state
+from sesrelay.store.schema import account_regions, metadata, outbox, statistics, store_state
 from sesrelay.store.session import Session
 
 KEYRING_CHECK: Final = "keyring-check"
@@ -48,15 +48,17 @@ class StoreOptions:
 class Database:
     """Makes connections; closes what they share."""
 
-    def __init__(self, options: StoreOptions) -> None:
-        """OSError when the data folder cannot be used; SqliteTooOld."""
+    def __init__(self, options: StoreOptions, *, make: bool = False) -> None:
+        """``make``: an embedded one may be new. OSError when the data folder cannot be used; StoreError."""
         self._close: Callable[[], None] = lambda: None
         if options.embedded:
-            from sesrelay.store.sqlite import WriteLock, check_version, connect
+            from sesrelay.store.sqlite import WriteLock, check_there, check_version, connect
 
             check_version()
+            if not make:
+                check_there(options.data_dir)
             lock = WriteLock(options.data_dir)
-            self.connect: Callable[[], Session] = lambda: connect(options.data_dir, lock)
+            self.connect: Callable[[], Session] = lambda: connect(options.data_dir, lock, make=make)
             self.connect_reading: Callable[[], Session] = lambda: connect(options.data_dir, lock, writes=False)
             self._close = lock.close
         else:
@@ -80,7 +82,7 @@ def check_schema(session: Session, now: Micros) -> None:
 
 
 def check_not_newer(session: Session, now: Micros) -> str | None:
-    """The revision of the database's schema, None when it is empty. SchemaTooNew."""
+    """The revision of the database's schema, None when it is empty. SchemaTooNew, SchemaUnknown."""
     revision = _revision(session, now)
     if revision is not None and revision not in REVISIONS:
         raise SchemaTooNew(f"the database was made by a newer sesrelay (its schema is {revision}): nothing was touched")
@@ -89,10 +91,12 @@ def check_not_newer(session: Session, now: Micros) -> str | None:
 
 def _revision(session: Session, now: Micros) -> str | None:
     tx = session.transaction(now)
-    if not inspect(tx.connection).has_table("alembic_version"):
-        return None
-    rows = tx.execute(text("SELECT version_num FROM alembic_version"))
-    return str(rows[0][0]) if rows else None
+    tables = set(inspect(tx.connection).get_table_names())
+    if "alembic_version" in tables and (rows := tx.execute(text("SELECT version_num FROM alembic_version"))):
+        return str(rows[0][0])
+    if tables & metadata.tables.keys():
+        raise SchemaUnknown("the database has tables but no version: nothing was touched; put its backup in its place")
+    return None
 
 
 def check_keyring(session: Session, now: Micros, keyring: Keyring) -> None:
@@ -103,8 +107,8 @@ def check_keyring(session: Session, now: Micros, keyring: Keyring) -> None:
         keyrings.verify(keyring, found[0][0])
 
 
-def check_regions(session: Session, now: Micros, regions: Sequence[str]) -> None:
-    """RegionInUse when mail waits in a region that is served no longer. Inside a transaction.
+def regions_in_use(session: Session, now: Micros, regions: Sequence[str]) -> Iterator[RegionInUse]:
+    """The regions that are served no longer and in which mail waits. Inside a transaction.
 
     The books tell how much; they are opened only for regions that some account has and the configuration has not.
     """
@@ -120,8 +124,8 @@ def check_regions(session: Session, now: Micros, regions: Sequence[str]) -> None
         queued = int(tx.execute(counted)[0][0])
         untold = int(tx.execute(select(func.count()).select_from(outbox).where(outbox.c.region == name))[0][0])
         if queued or untold:
-            raise RegionInUse(
-                f"regions: {name} is not among them any more, but mail to {queued} recipients waits in it and "
+            yield RegionInUse(
+                f"region {name} is configured no longer, but mail to {queued} recipients waits in it and "
                 f"{untold} notices to senders: put it back until they are gone (sesrelay queue list shows them)"
             )
 

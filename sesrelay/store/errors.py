@@ -16,6 +16,10 @@ class DatabaseAway(StoreError):
     """The database cannot be reached, or answers with trouble that is not ours to understand. Ask again later."""
 
 
+class DatabaseUnusable(DatabaseAway):
+    """Nothing is in the database's place, or something else: it does not come back without somebody's help."""
+
+
 class CommitUnknown(DatabaseAway):
     """The answer to a commit was lost, and nobody could say in time whether it happened."""
 
@@ -36,6 +40,10 @@ class SchemaTooNew(StoreError):
 
 class SchemaTooOld(StoreError):
     """The database waits for ``sesrelay migrate``."""
+
+
+class SchemaUnknown(StoreError):
+    """There are tables of ours, and nothing that says of which version."""
 
 
 class SqliteTooOld(StoreError):

@@ -9,7 +9,7 @@ from sesrelay.store.database import Database, StoreOptions, adopt_keyring, check
 
 def migrate(options: StoreOptions, clock: Clock) -> list[str]:
     """Applies the migrations that are missing; their revisions. Safe to run beside others. StoreError, OSError."""
-    database = Database(options)
+    database = Database(options, make=True)
     try:
         session = database.connect()
         try:

@@ -21,12 +21,12 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from sesrelay.store.errors import DatabaseAway, SqliteTooOld, StorageFull, StoreError
+from sesrelay.model import folder
+from sesrelay.store.errors import DatabaseAway, DatabaseUnusable, SqliteTooOld, StorageFull, StoreError
 from sesrelay.store.hot_sqlite import SqliteHot
 from sesrelay.store.session import Session
 from sesrelay.store.transaction import Dialect
 
-FILE_NAME: Final = "sesrelay.db"
 LOCK_NAME: Final = "write.lock"
 OLDEST_SAFE: Final = (3, 51, 3)
 CHECKPOINT_PAGES: Final = 4000
@@ -82,21 +82,22 @@ def check_version(found: tuple[int, ...] = sqlite.sqlite_version_info) -> None:
 
 
 class SqliteSession(Session):
-    """A connection to the file in the data folder. ``writes`` False: for reading only."""
+    """A connection to the file in the data folder. ``writes`` False: for reading only; ``make``: it may be new."""
 
     dialect: ClassVar[Dialect] = "sqlite"
     answer_can_be_lost: ClassVar[bool] = False
 
-    def __init__(self, data_dir: Path, lock: WriteLock, *, writes: bool) -> None:
+    def __init__(self, data_dir: Path, lock: WriteLock, *, writes: bool, make: bool) -> None:
         self._lock = lock
         self._writing = False
         self._checked_at = 0
         # Opening may recover the WAL of a dead process, which is a kind of writing.
         with lock.held():
-            # Envelopes and subjects are nobody else's; SQLite gives its other files the mode of this one.
-            os.close(os.open(data_dir / FILE_NAME, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+            if make:
+                _make(data_dir / folder.DATABASE)
             self._connection = sqlite.connect(
-                data_dir / FILE_NAME,
+                f"{(data_dir / folder.DATABASE).absolute().as_uri()}?mode=rw",  # rw: never makes an empty one
+                uri=True,
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=_STATEMENTS_KEPT,
@@ -143,18 +144,18 @@ class SqliteSession(Session):
         cause = _original(error)
         if not isinstance(cause, sqlite.Error):
             return None
-        code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+        code = _code(cause)
         if code == sqlite.SQLITE_FULL:
             return StorageFull(f"the database cannot grow: {cause}")
         if code in _OURS or not code:  # without a code it comes from the driver, about a parameter
             return None
         # After a failed write or sync only a new connection knows what is on the disk.
         self.broken = True
-        return DatabaseAway(f"the database gives trouble: {cause}")
+        kind = DatabaseUnusable if code in _NO_DATABASE else DatabaseAway
+        return kind(f"the database gives trouble: {cause}")
 
     def worth_repeating(self, error: Exception) -> bool:
-        code = getattr(_original(error), "sqlite_errorcode", None) or 0
-        return code & 0xFF in (sqlite.SQLITE_BUSY, sqlite.SQLITE_LOCKED)
+        return _code(_original(error)) in (sqlite.SQLITE_BUSY, sqlite.SQLITE_LOCKED)
 
     def tidy(self) -> None:
         if self.hot.statements - self._checked_at < _CHECKED_EVERY_STATEMENTS:
@@ -179,12 +180,33 @@ class SqliteSession(Session):
             log.warning("closing the database failed", error=str(error))
 
 
-def connect(data_dir: Path, lock: WriteLock, *, writes: bool = True) -> SqliteSession:
-    """A new connection. DatabaseAway."""
+def check_there(data_dir: Path) -> None:
+    """DatabaseUnusable when there is no file to open. OSError."""
+    if not (data_dir / folder.DATABASE).is_file():
+        raise DatabaseUnusable(folder.no_database(data_dir))
+
+
+def _make(file: Path) -> None:
+    """Envelopes and subjects are nobody else's; SQLite gives its other files the mode of this one.
+
+    One that is there is not touched: closing a descriptor of it would take this process's locks off (fcntl(2)).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+
+
+def connect(data_dir: Path, lock: WriteLock, *, writes: bool = True, make: bool = False) -> SqliteSession:
+    """A new connection; with ``make`` to a new database, where there is none. DatabaseAway, DatabaseUnusable."""
     try:
-        return SqliteSession(data_dir, lock, writes=writes)
+        return SqliteSession(data_dir, lock, writes=writes, make=make)
     except sqlite.Error as error:
-        raise DatabaseAway(f"{data_dir / FILE_NAME} cannot be opened: {error}") from error
+        check_there(data_dir)
+        file = data_dir / folder.DATABASE
+        if _code(error) in _NO_DATABASE:
+            raise DatabaseUnusable(f"{file} cannot be used: {error}; put its backup there") from error
+        if not (os.access(file, os.R_OK | os.W_OK) and os.access(data_dir, os.W_OK)):
+            raise DatabaseUnusable(f"{file} cannot be used: this user may not write it, or not its folder") from error
+        raise DatabaseAway(f"{file} cannot be opened: {error}") from error
 
 
 _OURS: Final = {
@@ -196,6 +218,12 @@ _OURS: Final = {
     sqlite.SQLITE_MISUSE,
 }
 """Result codes that speak of what was asked, not of the disk."""
+_NO_DATABASE: Final = {sqlite.SQLITE_NOTADB, sqlite.SQLITE_CORRUPT}
+
+
+def _code(error: BaseException) -> int:
+    """The primary result code; 0 when SQLite gave none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def _original(error: Exception) -> BaseException:

@@ -17,14 +17,14 @@ from sesrelay.model.account import AccountFacts
 from sesrelay.model.clock import SECOND, Clock, Micros
 from sesrelay.model.message import BodyLocation, Claim, MessageId, OutboxRow, Settlement
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.store import credentials, leases, outbox, queue, retention, verify
+from sesrelay.store import credentials, leases, looking, outbox, queue, retention, verify
 from sesrelay.store import facts as facts_of
 from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
 from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
 from sesrelay.store.credentials import StoredKey
-from sesrelay.store.database import Database, StoreOptions, check_keyring, check_regions, check_schema
+from sesrelay.store.database import Database, StoreOptions
 from sesrelay.store.engine import Engine
 from sesrelay.store.errors import CommitUnknown, DatabaseAway, StoreError
 from sesrelay.store.placing import EmbeddedPlacing, RowPlacing
@@ -76,7 +76,8 @@ class Store:
         try:
             session = database.connect()
             try:
-                _check(session, options, clock.now())
+                for fault in looking.faults(session, options, clock.now()):
+                    raise fault
             finally:
                 session.rollback()
                 session.close()
@@ -370,21 +371,6 @@ def _move_some(tx: Transaction, bodies: Bodies, segment: str) -> int:
     places = bodies.move([place for _, place in found])
     retention.moved(tx, [(message_id, place) for (message_id, _), place in zip(found, places, strict=True)])
     return len(found)
-
-
-def _check(session: Session, options: StoreOptions, now: Micros) -> None:
-    try:
-        session.begin_reading()
-        check_schema(session, now)
-        if options.keyring is not None:
-            check_keyring(session, now, options.keyring)
-        if options.regions is not None:
-            check_regions(session, now, options.regions)
-    except Exception as error:
-        trouble = session.trouble(error)
-        if trouble is not None:
-            raise trouble from error
-        raise
 
 
 def _refresh(tx: Transaction, key: facts_of.Key, known: AccountFacts | None) -> AccountFacts:

@@ -51,6 +51,12 @@ class Line:
     async def dial(self, route: TestRoute, domain: str = "example.org") -> Connection:
         return await self.dialer.dial(route, domain, self.owner)
 
+    async def session_began(self) -> None:
+        """Connected: from now on the session's own limits count."""
+        async with asyncio.timeout(10):
+            while not any(isinstance(watched, Connection) for watched in self.watchdog._watched):
+                await asyncio.sleep(0.001)
+
     async def send(self, connection: Connection, transaction: Transaction = MAIL) -> Outcome:
         connection.begin(transaction)
         return await asyncio.wait_for(self.owner.outcomes.get(), 10)
@@ -253,8 +259,7 @@ def test_a_host_that_never_greets_is_given_up_after_five_minutes(runner: asyncio
         watching = asyncio.ensure_future(line.watchdog.run())
         async with Receiver(Behaviour(silent_at=frozenset({"greeting"}))) as receiver:
             dialing = asyncio.ensure_future(line.dial(smart_host(receiver.port)))
-            await receiver.wait(lambda: receiver.connections == 1)
-            await asyncio.sleep(0.05)
+            await line.session_began()
             await clock.advance(298)
             assert not dialing.done()
             await clock.advance(4)

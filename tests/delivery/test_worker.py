@@ -441,9 +441,10 @@ def test_what_is_handed_over_while_draining_goes_back(runner: asyncio.Runner, cl
         draining = asyncio.ensure_future(made.drain())
         await asyncio.sleep(0)
         made.take((claim(),), MESSAGE)
-        for _ in range(100):
-            clock.move(0.02)
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            while not draining.done():
+                clock.move(0.02)
+                await asyncio.sleep(0)
         await draining
         assert len(queue.returned) == 1
 

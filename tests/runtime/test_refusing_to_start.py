@@ -6,7 +6,7 @@ import shutil
 import socket
 from pathlib import Path
 
-import pytest
+from pysqlite3 import dbapi2
 
 from tests.runtime.house import PATIENCE, House, program
 
@@ -63,22 +63,61 @@ def test_a_keyring_that_is_not_there(house: House) -> None:
     assert "keyring" in line
 
 
-def test_a_data_folder_of_a_newer_version(house: House) -> None:
-    from pysqlite3 import dbapi2
-
+def change(house: House, sql: str) -> None:
+    """Behind the relay's back."""
     connection = dbapi2.connect(str(house.data / "sesrelay.db"))
-    connection.execute("UPDATE alembic_version SET version_num = 'from-the-future'")
+    connection.execute(sql)
     connection.commit()
     connection.close()
+
+
+def test_a_data_folder_of_a_newer_version(house: House) -> None:
+    change(house, "UPDATE alembic_version SET version_num = 'from-the-future'")
     (line,) = house.refused()
     assert "newer" in line
 
 
-@pytest.mark.parametrize("missing", ["data", "nowhere"])
-def test_a_data_folder_that_is_not_there(house: House, missing: str) -> None:
-    house.settle(data_dir=str(house.data / missing))
+def test_a_data_folder_that_is_not_there(house: House) -> None:
+    house.settle(data_dir=str(house.data / "nowhere"))
     (line,) = house.refused()
-    assert "does not exist (sesrelay init" in line
+    assert "there is no folder" in line
+    assert "(sesrelay init" in line
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_lost_database_is_not_made_anew(house: House) -> None:
+    (house.data / "sesrelay.db").unlink()
+    before = files(house.data)
+    (line,) = house.refused()
+    assert f"there is no database {house.data}/sesrelay.db: if there was one, put its backup there" in line
+    assert files(house.data) == before
+
+
+def test_a_wrong_data_folder_stays_as_it_is(house: House, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    house.settle(data_dir=str(elsewhere))
+    (line,) = house.refused()
+    assert str(house.config) in line
+    assert ": data_dir: there is no database" in line
+    assert files(elsewhere) == set()
+
+
+def test_a_file_that_is_no_database(house: House) -> None:
+    file = house.data / "sesrelay.db"
+    file.write_bytes(b"text" * 1000)
+    (line,) = house.refused()
+    assert line == f"sesrelay: {file} cannot be used: file is not a database; put its backup there"
+    assert file.read_bytes() == b"text" * 1000
+
+
+def test_tables_without_a_version(house: House) -> None:
+    change(house, "DELETE FROM alembic_version")
+    (line,) = house.refused()
+    assert "the database has tables but no version" in line
 
 
 def test_a_region_in_which_mail_waits(house: House) -> None:

@@ -50,13 +50,6 @@ class Log:
         self.done[house] += 1
 
 
-async def turns(clock: FakeClock, seconds: float) -> None:
-    """Lets time go on while threads answer."""
-    for _ in range(10):
-        await clock.advance(seconds / 10)
-        await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("chore", CHORES, ids=lambda chore: chore.name)
 async def test_every_chore_can_be_done_by_two_at_once(store: Store, another, clock: FakeClock, chore: Chore) -> None:
     second = await another("second")
@@ -124,7 +117,7 @@ async def test_a_chore_that_fails_is_done_again(
 
     monkeypatch.setattr(roles, "CHORES", (Chore("count", "node", 60, fails_once),))
     running = asyncio.create_task(Roles(a_house(store, clock), "one", first_of_node=True).run())
-    await turns(clock, 130)
+    await clock.advance(130)
     running.cancel()
     assert log.done.total() == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,16 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from sesrelay.model.message import RecipientState
-from sesrelay.store import Store, migrate, migrations
+from sesrelay.store import Store, look, migrate, migrations
 from sesrelay.store.database import Database
-from sesrelay.store.errors import SchemaTooNew, SchemaTooOld, SqliteTooOld, WrongKeyring
+from sesrelay.store.errors import (
+    DatabaseUnusable,
+    SchemaTooNew,
+    SchemaTooOld,
+    SchemaUnknown,
+    SqliteTooOld,
+    WrongKeyring,
+)
 from sesrelay.store.hot import COUNTERS
 from sesrelay.store.keyring import new_keyring
 from sesrelay.store.schema import ORIGIN_CODES, STATE_CODES, metadata
@@ -46,8 +54,38 @@ def test_migrating_twice_changes_nothing(options, clock: FakeClock) -> None:
 
 
 def test_an_empty_database_has_to_be_made_first(options, clock: FakeClock) -> None:
-    with pytest.raises(SchemaTooOld, match="sesrelay init"):
+    with pytest.raises((SchemaTooOld, DatabaseUnusable), match="sesrelay init"):
         Store.open(options(), clock)
+
+
+def test_a_lost_file_is_made_by_nobody_but_migrate(migrated, tmp_path: Path, clock: FakeClock) -> None:
+    if not migrated().embedded:
+        pytest.skip("a server knows what it has")
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(DatabaseUnusable, match="there is no database"):
+        Store.open(migrated(), clock)
+    (fault,) = look(migrated(), clock)
+    assert isinstance(fault, DatabaseUnusable)
+    assert list(tmp_path.iterdir()) == []
+    assert migrate(migrated(), clock)
+
+
+def test_tables_without_a_version_are_not_touched(migrated, clock: FakeClock, session: Session) -> None:
+    session.begin()
+    session.transaction(0).change(text("DELETE FROM alembic_version"))
+    session.commit()
+    for attempt in (Store.open, migrate):
+        with pytest.raises(SchemaUnknown, match="no version"):
+            attempt(migrated(), clock)
+
+
+def test_a_look_finds_every_reason_and_changes_nothing(migrated, clock: FakeClock) -> None:
+    ours, theirs = (new_keyring(lambda count, first=first: bytes(range(first, first + count))) for first in (0, 1))
+    migrate(replace(migrated(), keyring=ours), clock)
+    assert look(replace(migrated(), keyring=ours, regions=("us-east-1",)), clock) == []
+    (fault,) = look(replace(migrated(), keyring=theirs, regions=("us-east-1",)), clock)
+    assert isinstance(fault, WrongKeyring)
 
 
 def test_a_newer_database_is_not_touched(migrated, clock: FakeClock, session: Session) -> None:
@@ -60,8 +98,6 @@ def test_a_newer_database_is_not_touched(migrated, clock: FakeClock, session: Se
 
 
 def test_another_keyring_is_refused(options, clock: FakeClock) -> None:
-    from dataclasses import replace
-
     ours = new_keyring(lambda count: bytes(range(count)))
     theirs = new_keyring(lambda count: bytes(range(1, count + 1)))
     migrate(replace(options(), keyring=ours), clock)

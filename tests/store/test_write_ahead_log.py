@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sesrelay.model.refusal import Refused
-from sesrelay.store import Store, sqlite
+from sesrelay.store import Store, StoreOptions, sqlite
+from sesrelay.store.database import Database
 from tests.store.samples import an_order, open_account
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -87,3 +90,18 @@ async def test_nobody_else_may_read_the_database(store: Store, tmp_path: Path) -
     await store.write(open_account)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("sesrelay.db*")}
     assert modes == dict.fromkeys(("sesrelay.db", "sesrelay.db-shm", "sesrelay.db-wal"), 0o600)
+
+
+@only_sqlite
+async def test_a_new_connection_leaves_the_locks_of_the_others_on_the_file(
+    store: Store, migrated: Callable[..., StoreOptions], tmp_path: Path
+) -> None:
+    """Whoever closes a descriptor of a file loses all its locks (fcntl(2)), and with them the write-ahead log."""
+    await store.write(open_account)
+    database = Database(migrated())
+    database.connect_reading().close()
+    database.connect().close()
+    database.close()
+    number = (tmp_path / "sesrelay.db").stat().st_ino
+    held = [line for line in Path("/proc/locks").read_text().splitlines() if f":{number} " in line]
+    assert any("POSIX" in line and f" {os.getpid()} " in line for line in held), held

@@ -94,6 +94,8 @@ def show(
     session: Session, *, account_number: str | None, account_id: str | None, region: str | None, as_json: bool
 ) -> None:
     """Show an account in a region: standing, limits, what it sent."""
+    if account_number and account_id and account_number != account_id:
+        raise click.UsageError("say the account once: ID, or --account ID")
     _tell(session, session.account(account_number or account_id), session.region(region), as_json)
 
 

@@ -53,7 +53,7 @@ class Authority:
     def of(cls, folder: Path, now: Micros) -> Authority:
         """The one in ``folder`` (ca.pem, ca.key), or a new one that is written there. OSError. Failed: half of one."""
         certificate, key = folder / "ca.pem", folder / "ca.key"
-        if not certificate.exists() and not key.exists():
+        if are_missing(certificate, key):
             new = cls.new(now)
             _write(key, _private(new.key), 0o600)
             _write(certificate, new.certificate.public_bytes(Encoding.PEM), 0o644)
@@ -99,6 +99,18 @@ class Authority:
         )
         chain = certificate.public_bytes(Encoding.PEM) + self.certificate.public_bytes(Encoding.PEM)
         return Server(chain, _private(key))
+
+
+def are_missing(certificate: Path, key: Path) -> bool:
+    """Whether both are; Failed when one is: it is somebody's, and the other cannot be made to fit it."""
+    missing = [file for file in (certificate, key) if not file.exists()]
+    if len(missing) == 1:
+        (other,) = {certificate, key} - set(missing)
+        raise Failed(
+            Failure.INVALID,
+            f"{missing[0]} is missing, and {other} is there: put it back, or remove the other too and init makes both",
+        )
+    return bool(missing)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

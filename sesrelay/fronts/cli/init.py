@@ -166,7 +166,7 @@ def _foundation(session: Session, made: list[str]) -> None:
     settings = session.settings
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not settings.tls.certificate.exists() and not settings.tls.private_key.exists():
+        if certificates.are_missing(settings.tls.certificate, settings.tls.private_key):
             place = settings.tls.certificate.parent
             authority = certificates.Authority.of(place, session.clock.now())
             server = authority.server(settings.service_domain, settings.regions, session.clock.now())
@@ -178,7 +178,7 @@ def _foundation(session: Session, made: list[str]) -> None:
     except OSError as error:
         raise Failed(Failure.INVALID, f"{error.filename}: {error.strerror}") from error
     try:
-        made += migrate(session.options(), session.clock)
+        made += migrate(session.options(empty=True), session.clock)
         session.read(lambda _: None)
     except WrongKeyring:
         if new_key:

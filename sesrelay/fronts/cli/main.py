@@ -14,7 +14,7 @@ import click
 
 from sesrelay import __version__
 from sesrelay.configuration import BadConfiguration
-from sesrelay.fronts.cli.output import say
+from sesrelay.fronts.cli.output import one_line, say
 from sesrelay.model.failure import Failed
 
 _COMMANDS: Final = {
@@ -75,16 +75,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit status. What went wrong is said on stderr."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        status: Any = cli.main(arguments, prog_name="sesrelay", standalone_mode=False)
+        _check(given)
+        status: Any = cli.main(given, prog_name="sesrelay", standalone_mode=False)
     except BadConfiguration as error:
         for fault in error.faults:
-            say(str(fault))
+            say(one_line(fault))
         return 2
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
-        error.show()
+        click.UsageError(one_line(error.format_message()), error.ctx).show()
         return 2
     except click.Abort:
         say("broken off")
@@ -93,17 +95,26 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except Failed as error:
-        say(f"sesrelay: {error}")
+        say(f"sesrelay: {one_line(error)}")
         return 1
     except OSError as error:
-        say(f"sesrelay: {error.filename or 'input or output'}: {error.strerror or error}")
+        say(f"sesrelay: {one_line(error.filename or 'input or output')}: {error.strerror or error}")
         return 1
     except Exception as error:
         status = _status_of(error)
         if status is None:
             raise
-        say(f"sesrelay: {error}")
+        say(f"sesrelay: {one_line(error)}")
     return status if isinstance(status, int) else 0
+
+
+def _check(arguments: list[str]) -> None:
+    """click.UsageError for what can only be a slip, before it means everything where one thing was meant."""
+    for number, argument in enumerate(arguments, 1):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            raise click.UsageError(f"argument {number} is empty{argument and f' ({argument})'}: an unset variable?")
+        if not argument.isprintable() and any("\ud800" <= character <= "\udfff" for character in argument):
+            raise click.UsageError(f"argument {number} is not UTF-8 text")
 
 
 def _status_of(error: Exception) -> int | None:
@@ -112,8 +123,8 @@ def _status_of(error: Exception) -> int | None:
     from sesrelay.store.keyring import KeyringError
 
     cannot_be_used = (
-        errors.SchemaTooNew, errors.SchemaTooOld, errors.SqliteTooOld, errors.NotDurable, errors.WrongKeyring,
-        KeyringError,
+        errors.DatabaseUnusable, errors.SchemaTooNew, errors.SchemaTooOld, errors.SchemaUnknown, errors.SqliteTooOld,
+        errors.NotDurable, errors.WrongKeyring, KeyringError,
     )  # fmt: skip
     if isinstance(error, cannot_be_used):
         return 2

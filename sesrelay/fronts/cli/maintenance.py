@@ -14,7 +14,7 @@ from sesrelay.store import migrate as apply_migrations
 @pass_session
 def migrate(session: Session, *, as_json: bool) -> None:
     """Make the tables of a new database, or bring an older one up to this program."""
-    applied = apply_migrations(session.options(), session.clock)
+    applied = apply_migrations(session.options(empty=True), session.clock)
     if as_json:
         document({"applied": applied})
     else:

@@ -6,11 +6,13 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from sesrelay.model.clock import Micros
+
+_LONGEST_LINE: Final = 1000
 
 
 def iso(at: Micros) -> str:
@@ -55,6 +57,12 @@ def visible(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def one_line(text: object) -> str:
+    """As ``visible``, and so short that it can be read: what was typed may be any length."""
+    shown = visible(text)
+    return shown if len(shown) <= _LONGEST_LINE else f"{shown[: _LONGEST_LINE // 2]}…{shown[-_LONGEST_LINE // 2 :]}"
 
 
 def say(text: str) -> None:

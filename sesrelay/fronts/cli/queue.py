@@ -63,9 +63,12 @@ def _meant(
     state: str,
     account_id: str | None,
 ) -> Meant:
-    """What the options say. Failed: no message id, or no such account."""
+    """What the options say. Failed: no such message, or no such account."""
+    message = messages.parse_id(message_id) if message_id else None
+    if message:
+        session.read(partial(messages.show, message_id=message))
     selection = Selection(
-        message_id=messages.parse_id(message_id) if message_id else None,
+        message_id=message,
         account_id=account_id and session.account(account_id),
         domain=domain.lower().rstrip(".") if domain else None,
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from sesrelay import configuration
 from sesrelay.configuration import BadConfiguration, Fault
-from sesrelay.fronts.cli.output import document
+from sesrelay.fronts.cli.output import document, one_line, say
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
-from sesrelay.store.keyring import KeyringError
+from sesrelay.store import StoreOptions, look
+from sesrelay.store.errors import DatabaseAway, DatabaseUnusable, RegionInUse, StoreError, WrongKeyring
+from sesrelay.store.keyring import Keyring, KeyringError
+
+_KEYS: Final[dict[type[StoreError], str]] = {WrongKeyring: "keyring", RegionInUse: "regions"}
+"""The setting that has to change; for everything else it is ``database``."""
 
 
 @click.command()
@@ -24,34 +31,56 @@ def serve(session: Session) -> None:
 @json_option
 @pass_session
 def check_config(session: Session, *, as_json: bool) -> int:
-    """Say ok, or every fault of the configuration with file, line and key (exit status 2)."""
-    faults = _faults(session)
+    """Say ok, or every fault of the configuration with file, line and key (exit status 2).
+
+    Exit status 1 when nothing is wrong but that the database is away: that may pass by itself.
+    """
+    lasting, passing = _faults(session)
+    faults = lasting + passing
     if as_json:
         told = [{"source": f.source, "line": f.line or None, "key": f.key or None, "text": f.text} for f in faults]
         document({"ok": not faults, "faults": told})
     elif faults:
-        raise BadConfiguration(faults)
+        for fault in faults:
+            say(one_line(fault))
     else:
         click.echo("ok")
-    return 2 if faults else 0
+    return 2 if lasting else 1 if passing else 0
 
 
-def _faults(session: Session) -> list[Fault]:
-    """Of the file; and if there are none, of the files and folders that it names."""
+def _faults(session: Session) -> tuple[list[Fault], list[Fault]]:
+    """Of the file; and if there are none, of the files, the folder and the database that it names.
+
+    Apart from them, those which may pass by themselves.
+    """
     try:
         settings = session.settings
     except BadConfiguration as error:
-        return list(error.faults)
+        return list(error.faults), []
     found: list[Fault] = []
-    for check in (
-        lambda: configuration.check_files(settings, session.path),
-        session.check_folder,
-        lambda: session.keyring,
-    ):
-        try:
-            check()
-        except BadConfiguration as error:
-            found += error.faults
-        except KeyringError as error:
-            found += configuration.blame(session.path, ("keyring",), str(error)).faults
-    return found
+    try:
+        configuration.check(settings, session.path)
+    except BadConfiguration as error:
+        found += error.faults
+    keyring: Keyring | None = None
+    try:
+        keyring = session.keyring
+    except KeyringError as error:
+        found += configuration.blame(session.path, ("keyring",), str(error)).faults
+    passing: list[Fault] = []
+    if not any(fault.key == "data_dir" for fault in found):
+        for reason in _reasons_of_database(session, keyring):
+            may_pass = isinstance(reason, DatabaseAway) and not isinstance(reason, DatabaseUnusable)
+            key = _KEYS.get(type(reason), "database")
+            (passing if may_pass else found).extend(configuration.blame(session.path, (key,), str(reason)).faults)
+    return found, passing
+
+
+def _reasons_of_database(session: Session, keyring: Keyring | None) -> list[StoreError]:
+    """What only its tables tell; nothing in it is changed, and it may be in use."""
+    settings = session.settings
+    options = StoreOptions(settings.database, settings.data_dir, "cli", "check-config", keyring, settings.regions)
+    try:
+        return look(options, session.clock)
+    except OSError as error:
+        return [DatabaseUnusable(f"{error.filename}: {error.strerror}")]

@@ -49,14 +49,12 @@ class Session:
         """The master keys. Raises KeyringError, which is a StoreError."""
         return load_keyring(self.settings.keyring)
 
-    def check_folder(self) -> None:
-        """Raises BadConfiguration when the data folder is not there."""
-        if not self.settings.data_dir.is_dir():
-            raise configuration.blame(self.path, ("data_dir",), f"there is no folder {self.settings.data_dir}")
+    def options(self, *, empty: bool = False) -> StoreOptions:
+        """How the store is opened; this process takes no mail in hand. Raises BadConfiguration without a folder.
 
-    def options(self) -> StoreOptions:
-        """How the store is opened; this process takes no mail in hand. Raises BadConfiguration without a folder."""
-        self.check_folder()
+        ``empty``: there need not be a database in it.
+        """
+        configuration.check_folder(self.settings, self.path, empty=empty)
         return StoreOptions(
             database=self.settings.database,
             data_dir=self.settings.data_dir,
@@ -100,7 +98,9 @@ class Session:
 
     def account(self, given: str | None) -> str:
         """``--account``, or the only account there is. Failed: there is none such."""
-        return self.read(lambda tx: accounts.known(tx, given)) if given else self.read(accounts.the_only_one)
+        if given is None:
+            return self.read(accounts.the_only_one)
+        return self.read(lambda tx: accounts.known(tx, given))
 
     def region(self, given: str | None) -> str:
         """``--region``, or the only region that is configured. click.UsageError: not one of them, or several."""

@@ -121,6 +121,28 @@ def test_a_server_certificate_that_was_taken_away_is_made_anew_by_the_same_autho
     assert made("check-config").out == "ok\n"
 
 
+@pytest.mark.parametrize(("missing", "left"), [("server.pem", "server.key"), ("server.key", "server.pem")])
+def test_half_a_server_certificate_is_named_and_left_alone(made: Cli, missing: str, left: str) -> None:
+    certs = made.folder / "certs"
+    (certs / missing).unlink()
+    kept = (certs / left).read_bytes()
+    result = made.bare("init", "--data", str(made.folder))
+    assert result.status == 1
+    assert result.line.startswith(
+        f"sesrelay: {certs / missing} is missing, and {certs / left} is there: put it back, or"
+    )
+    assert (certs / left).read_bytes() == kept
+    (certs / left).unlink()
+    assert made.bare("init", "--data", str(made.folder), "--json").json["made"] == ["certificates"]
+
+
+@pytest.mark.parametrize("missing", ["ca.key", "ca.pem"])
+def test_half_an_authority_is_named(made: Cli, missing: str) -> None:
+    for name in ("server.pem", "server.key", missing):
+        (made.folder / "certs" / name).unlink()
+    assert f"certs/{missing} is missing" in made.bare("init", "--data", str(made.folder)).line
+
+
 @pytest.mark.parametrize("spoil", ["ca.key", "ca.pem"])
 def test_half_an_authority_signs_nothing(made: Cli, spoil: str) -> None:
     for name in ("server.pem", "server.key"):

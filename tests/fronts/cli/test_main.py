@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 from pysqlite3 import dbapi2 as sqlite
+from sqlalchemy import insert
 
 from sesrelay import __version__
 from sesrelay.configuration import load
 from sesrelay.fronts.cli import welcome
 from sesrelay.fronts.cli.main import RESERVED
 from sesrelay.fronts.cli.main import cli as program
+from sesrelay.fronts.cli.session import Session
 from sesrelay.runtime.clock import chance
 from sesrelay.store.keyring import create, new_keyring
+from sesrelay.store.schema import statistics
 from tests.fronts.cli.conftest import Cli
 
 
@@ -98,10 +101,7 @@ def test_the_wrong_keyring_is_refused_and_nothing_is_touched(made: Cli) -> None:
 
 
 def test_a_database_of_a_newer_program_is_refused(made: Cli) -> None:
-    connection = sqlite.connect(made.folder / "sesrelay.db")
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.commit()
-    connection.close()
+    change(made, "UPDATE alembic_version SET version_num = '9999'")
     for command in (("account", "list"), ("migrate",)):
         result = made(*command)
         assert result.status == 2
@@ -134,7 +134,86 @@ def test_a_data_folder_that_is_not_there_is_one_line(made: Cli) -> None:
     result = made("account", "list")
     assert result.status == 2
     line = made.config.read_text().splitlines().index("data_dir: nowhere") + 1
-    assert result.line == f"{made.config}:{line}: data_dir: there is no folder {made.folder}/nowhere"
+    words = f"there is no folder {made.folder}/nowhere (sesrelay init --data makes one)"
+    assert result.line == f"{made.config}:{line}: data_dir: {words}"
+
+
+def test_a_lost_database_is_refused_by_every_command_and_made_by_none(made: Cli) -> None:
+    (made.folder / "sesrelay.db").unlink()
+    before = sorted(made.folder.rglob("*"))
+    for command in (("account", "list"), ("identity", "add", "a.test"), ("verify-data",), ("check-config",)):
+        result = made(*command)
+        assert result.status == 2
+        assert f"data_dir: there is no database {made.folder}/sesrelay.db" in result.line
+    assert sorted(made.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [("account", "list"), ("migrate",), ("check-config",)])
+def test_a_file_that_is_no_database_is_one_line_and_is_left_alone(made: Cli, command: tuple[str, ...]) -> None:
+    file = made.folder / "sesrelay.db"
+    file.write_bytes(b"text" * 1000)
+    result = made(*command)
+    assert result.status == 2
+    assert f"{file} cannot be used: file is not a database" in result.line
+    assert file.read_bytes() == b"text" * 1000
+
+
+@pytest.mark.parametrize("command", [("account", "list"), ("migrate",), ("check-config",)])
+def test_tables_without_a_version_are_one_line_and_are_left_alone(made: Cli, command: tuple[str, ...]) -> None:
+    change(made, "DELETE FROM alembic_version")
+    result = made(*command)
+    assert result.status == 2
+    assert "the database has tables but no version: nothing was touched" in result.line
+
+
+def test_check_config_looks_into_the_database_and_names_every_fault(both: Cli) -> None:
+    text = both.config.read_text().replace('["us-east-1"]', '["eu-west-1"]')
+    both.config.write_text(text)
+    assert both("check-config").out == "ok\n", "a region in which nothing waits may go"
+    session = Session(str(both.config))
+    row = {column.name: 0 for column in statistics.c} | {"account_id": "111122223333", "region": "us-east-1"}
+    session.write(lambda tx: tx.change(insert(statistics).values(row | {"accepted": 2, "delivered": 1})))
+    (both.folder / "keyring").unlink()
+    create(both.folder / "keyring", new_keyring(chance))
+    result = both("check-config")
+    assert result.status == 2
+    keyring, regions = result.err.splitlines()
+    lines = text.splitlines()
+    at = next(number for number, line in enumerate(lines, 1) if line.startswith("keyring:"))
+    assert keyring.startswith(f"{both.config}:{at}: keyring: the keyring is not the one")
+    at = next(number for number, line in enumerate(lines, 1) if line.startswith("regions:"))
+    assert regions.startswith(f"{both.config}:{at}: regions: region us-east-1 is configured no longer")
+    assert "mail to 1 recipients" in regions
+
+
+def test_check_config_finds_another_version_and_a_database_that_is_away(made: Cli) -> None:
+    change(made, "UPDATE alembic_version SET version_num = '9999'")
+    assert ": database: the database was made by a newer sesrelay" in made("check-config").line
+    text = made.config.read_text().replace('"sqlite"', '"postgresql://nobody:geheim@127.0.0.1:1/none"')
+    made.config.write_text(text)
+    assert made("check-config").status == 1, "as serve does: it may come back"
+    result = made("check-config", "--json")
+    assert result.status == 1
+    (fault,) = json.loads(result.out)["faults"]
+    assert fault["key"] == "database"
+    assert "PostgreSQL cannot be reached" in fault["text"]
+    assert "geheim" not in fault["text"]
+
+
+def test_check_config_makes_no_tables(made: Cli) -> None:
+    made.config.write_text(made.config.read_text().replace("data_dir: .", "data_dir: elsewhere"))
+    (made.folder / "elsewhere").mkdir()
+    (made.folder / "elsewhere/sesrelay.db").touch()
+    for _ in range(2):
+        assert "the database is empty" in made("check-config").line
+
+
+def change(made: Cli, sql: str) -> None:
+    """Behind the program's back."""
+    connection = sqlite.connect(made.folder / "sesrelay.db")
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
 
 
 def test_help_and_version_go_to_stdout() -> None:
@@ -193,3 +272,27 @@ def test_the_paths_it_prints_are_short_inside_the_working_folder(made: Cli, monk
     settings = load(Path("var/sesrelay.yaml"), {})
     credentials = made("credentials", "create", "--json").json
     assert "-CAfile var/certs/ca.pem" in welcome.text(settings, "var/sesrelay.yaml", credentials)
+
+
+@pytest.mark.parametrize("argument", ["", "--account="])
+def test_an_empty_argument_never_means_everybody(made: Cli, argument: str) -> None:
+    arguments = ("--account", argument) if not argument else (argument,)
+    assert "is empty" in made.usage("account", "close", *arguments)
+    assert "an unset variable?" in made.usage("queue", "remove", *arguments)
+    assert made("account", "show", "--json").json["closed"] is False
+
+
+def test_an_argument_that_is_no_text_is_refused(made: Cli) -> None:
+    assert "argument 5 is not UTF-8 text" in made.usage("account", "show", "\udcff")
+
+
+def test_what_was_typed_is_shown_on_one_short_line_that_commands_no_terminal(made: Cli) -> None:
+    result = made("account", "show", "\x1b[2J\n" + "9" * 100_000)
+    assert result.status == 1
+    assert result.line.startswith("sesrelay: there is no account ?[2J?999")
+    assert len(result.line) < 1100
+    assert len(made.usage("account", "x" * 100_000)) < 1100
+
+
+def test_two_accounts_for_one_command_are_refused(made: Cli) -> None:
+    assert "say the account once" in made.usage("account", "show", "111122223333", "--account", "444455556666")

@@ -254,3 +254,11 @@ def test_what_a_sender_wrote_cannot_command_the_terminal(made: Cli, hostile: str
     assert "\x1b" not in out
     assert "\x9b" not in out
     assert "\nfeed" not in out
+
+
+@pytest.mark.parametrize("command", ["list", "show", "retry", "remove"])
+def test_a_message_that_nobody_knows_is_said(made: Cli, command: str) -> None:
+    unknown = "010001a209148dbe-c41641a4-0368-4992-9ffb-207902fd563d-000000"
+    result = made("queue", command, "--message", unknown)
+    assert result.status == 1
+    assert result.line.startswith(f"sesrelay: there is no message {unknown}")
