@@ -127,6 +127,7 @@ class Client:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         connection.settimeout(10)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, octets: bytes) -> None:
         self.socket.sendall(octets)

@@ -45,8 +45,14 @@ MESSAGE_LINES = [
 GOOD_LOGIN = [b"EHLO me", b"AUTH PLAIN " + PLAIN]
 ENVELOPE = [b"MAIL FROM:<a@sender.example>", b"RCPT TO:<b@example.com>", b"DATA"]
 
+
+def any_of(lines: list[bytes]) -> st.SearchStrategy[bytes]:
+    """As ``sampled_from``, whose own description of so long lines takes longer than the tests."""
+    return st.integers(0, len(lines) - 1).map(lambda number: lines[number])
+
+
 line = st.one_of(
-    *map(st.sampled_from, (GREETINGS, LOGINS, RESPONSES, MAILS, RECIPIENTS, OTHERS)),
+    *map(any_of, (GREETINGS, LOGINS, RESPONSES, MAILS, RECIPIENTS, OTHERS)),
     st.binary(max_size=40).filter(lambda octets: b"\n" not in octets),
 )
 line_end = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r\r\n"])
@@ -61,7 +67,7 @@ def message(lines: list[bytes], ends: list[bytes]) -> bytes:
 
 data = st.builds(
     message,
-    st.lists(st.sampled_from(MESSAGE_LINES), max_size=6),
+    st.lists(any_of(MESSAGE_LINES), max_size=6),
     st.lists(st.sampled_from([b"\r\n"] * 8 + [b"\n"]), min_size=1, max_size=3),
 )
 transaction = st.builds(lambda octets: b"".join(line + b"\r\n" for line in ENVELOPE) + octets, data)
