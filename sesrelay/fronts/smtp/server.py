@@ -62,6 +62,8 @@ class SmtpServer(ShortWay):
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             ssl_object.on_client_closed = self.client_closed
+            if ssl_object.client_closed:  # all that it had to say came with the end of the handshake
+                self.client_closed()
         region = self._door.region(ssl_object)
         self.hostname = self._around.endpoints[region]
         self._session = Session(

@@ -27,14 +27,18 @@ class OneWaySSLObject(ssl.SSLObject):
     send the message again, for ever.
     """
 
+    client_closed = False
+    """It has closed its direction; whoever takes the connection over after STARTTLS may come too late to be told."""
     on_client_closed: Callable[[], None] | None = None
     """Told instead of the transport; who sets it closes the transport when everything is said."""
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - ssl's name
         got = super().read(len, buffer)
-        if got or self.on_client_closed is None:
+        if got:
             return got
-        self.on_client_closed()
+        self.client_closed = True
+        if self.on_client_closed is not None:
+            self.on_client_closed()
         raise ssl.SSLWantReadError
 
 

@@ -234,7 +234,7 @@ class Dialogue(RuleBasedStateMachine):
         house.made.clear()
 
 
-@pytest.mark.parametrize(("examples", "steps"), [(20, 30), pytest.param(3000, 60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("examples", "steps"), [(12, 30), pytest.param(3000, 60, marks=pytest.mark.soak)])
 def test_no_dialogue_leaves_the_model(house: House, examples: int, steps: int) -> None:
     class Here(Dialogue):
         pass
@@ -243,5 +243,6 @@ def test_no_dialogue_leaves_the_model(house: House, examples: int, steps: int) -
     Here.ports = {mode == "tls": house.open(mode, **vars(BOUNDS))[1] for mode in ("starttls", "tls")}
     short = examples < 1000
     run_state_machine_as_test(
-        Here, settings=settings(max_examples=examples, stateful_step_count=steps, derandomize=short, database=None)
+        Here,
+        settings=settings(max_examples=examples, stateful_step_count=steps, derandomize=short, database=None),
     )

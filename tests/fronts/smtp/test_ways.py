@@ -49,6 +49,8 @@ class LongWay(ShortWay):
 class Wire:
     """A transport that remembers what was written."""
 
+    client_closed = False
+
     def __init__(self, *, encrypted: bool) -> None:
         self.written = b""
         self.closed = False
