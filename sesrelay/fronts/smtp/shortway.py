@@ -122,6 +122,14 @@ class ShortWay(Foundation):
             self._channel.abort()
 
     def _work_off(self, buffer: bytes) -> None:
+        """Trouble that we do not understand ends the session here: nobody knows how far it had come."""
+        try:
+            self._answer_all_in(buffer)
+        except Exception as error:
+            log.exception("smtp.session_failed", exc_info=error)
+            self._end(replies.FAILED)
+
+    def _answer_all_in(self, buffer: bytes) -> None:
         """Answers everything that is complete in ``buffer`` and keeps the rest; the replies leave in one write."""
         out: list[bytes] = []
         turns, start, length = COMMANDS_IN_A_TURN, 0, len(buffer)
@@ -268,9 +276,17 @@ class ShortWay(Foundation):
 
     def _forget_body(self) -> None:
         """A message whose end has not come is nobody's any more."""
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        body, self._body = self._body, None
+        if body is not None:
+            self._let_go(body)
+
+    @staticmethod
+    def _let_go(body: BodyReader, *, accepted: bool = False) -> None:
+        """What a message held; a file that cannot be removed is the next start's to sweep."""
+        try:
+            body.close(accepted=accepted)
+        except Exception as error:
+            log.exception("smtp.body_not_let_go", exc_info=error)
 
     # What the door says
 

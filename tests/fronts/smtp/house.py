@@ -127,7 +127,6 @@ class Client:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         connection.settimeout(10)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, octets: bytes) -> None:
         self.socket.sendall(octets)
@@ -188,6 +187,9 @@ class Client:
 class House:
     """A worker with its doors: a loop in a thread."""
 
+    def chance(self, octets: int) -> bytes:
+        return bytes(range(octets))
+
     def __init__(self, factory: Callable[[], asyncio.AbstractEventLoop], folder: Path, authority: trustme.CA) -> None:
         self.loop = factory()
         self.clock = FakeClock()
@@ -237,9 +239,9 @@ class House:
                 tls=self.tls,
                 caps=self.connections,
                 clock=self.clock,
-                chance=lambda octets: bytes(range(octets)),
+                chance=lambda octets: self.chance(octets),
                 counters=self.counts,
-                spool=self.spool.open,
+                spool=lambda header: self.spool.open(header),
                 memory=self.memory,
                 endpoints=ENDPOINTS,
             )
