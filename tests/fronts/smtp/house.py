@@ -239,9 +239,9 @@ class House:
                 tls=self.tls,
                 caps=self.connections,
                 clock=self.clock,
-                chance=lambda octets: self.chance(octets),
+                chance=lambda octets: self.chance(octets),  # noqa: PLW0108 - as it is when it is called
                 counters=self.counts,
-                spool=lambda header: self.spool.open(header),
+                spool=lambda header: self.spool.open(header),  # noqa: PLW0108 - the same
                 memory=self.memory,
                 endpoints=ENDPOINTS,
             )

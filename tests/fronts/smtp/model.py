@@ -360,7 +360,7 @@ def parameters(text: bytes) -> Mapping[str, bytes] | None:
     return given
 
 
-class NotHere(Exception):
+class NotHereError(Exception):
     """The text goes on with something else."""
 
 
@@ -368,7 +368,7 @@ def path(text: bytes) -> tuple[str, bytes | None] | None:
     """The address and what stands behind it, read octet by octet."""
     try:
         return Path(text).read()
-    except NotHere:
+    except NotHereError:
         return None
 
 
@@ -385,7 +385,7 @@ class Path:
     def take(self, *allowed: int) -> int:
         octet = self.peek()
         if octet not in allowed:
-            raise NotHere
+            raise NotHereError
         self.at += 1
         return octet
 
@@ -405,7 +405,7 @@ class Path:
         self.take(ord("@"))
         domain = self.domain()
         if len(local) > 64 or len(domain) > 255:
-            raise NotHere
+            raise NotHereError
         if angle:
             self.take(ord(">"))
         address = (local + b"@" + domain).decode()
@@ -415,7 +415,7 @@ class Path:
         self.while_in(b" \t")
         behind = self.text[self.at :]
         if any(octet != 9 and not 32 <= octet < 127 for octet in behind):
-            raise NotHere
+            raise NotHereError
         return address, behind
 
     def route(self) -> None:
@@ -446,13 +446,13 @@ class Path:
     def label(self) -> bytes:
         label = self.word(ALPHANUMERICS + b"_-")
         if label.startswith(b"-") or label.endswith(b"-"):
-            raise NotHere
+            raise NotHereError
         return label
 
     def word(self, allowed: bytes) -> bytes:
         found = self.while_in(allowed)
         if not found:
-            raise NotHere
+            raise NotHereError
         return found
 
     def quoted(self) -> bytes:
@@ -463,6 +463,6 @@ class Path:
         while (octet := self.take(*range(32, 127))) != ord('"'):
             bare.append(self.take(*range(32, 127)) if octet == ord("\\") else octet)
         if not bare:
-            raise NotHere
+            raise NotHereError
         plain = all(word and all(octet in ATOM for octet in word) for word in bare.split(b"."))
         return bytes(bare) if plain else self.text[start : self.at]

@@ -14,12 +14,12 @@ GREETINGS = [
 ]  # fmt: skip
 LOGINS = [
     b"AUTH PLAIN " + PLAIN, b"auth plain " + PLAIN, b"AUTH PLAIN", b"AUTH LOGIN", b"AUTH LOGIN " + USER64, b"AUTH",
-    b"AUTH CRAM-MD5", b"AUTH PLAIN =", b"AUTH LOGIN =", b"AUTH PLAIN AHgAeA==", b"AUTH PLAIN !!!!", b"AUTH PLAIN AHg=AA",
+    b"AUTH CRAM-MD5", b"AUTH PLAIN =", b"AUTH LOGIN =", b"AUTH PLAIN AHgAeA==", b"AUTH PLAIN !!!!", b"AUTH PLAIN AH=AA",
     b"AUTH PLAIN x " + PLAIN, b"AUTH  PLAIN  " + PLAIN,
 ]  # fmt: skip
 RESPONSES = [PLAIN, USER64, PASSWORD64, b"*", b"=", b" ", b"QUIT", b"mail", b"AHgAeA==", b"A" * 8000, b"A" * 12_290]
 MAILS = [
-    b"MAIL FROM:<a@sender.example>", b"mail from: a@sender.example size=10", b"MAIL FROM:<a@sender.example> BODY=8BITMIME",
+    b"MAIL FROM:<a@sender.example>", b"mail from: a@sender.example size=10", b"MAIL FROM:<a@b.example> BODY=8BITMIME",
     b"MAIL FROM:<a@sender.example> SIZE=5 AUTH=<> RET=HDRS ENVID=x", b"MAIL FROM:<>", b"MAIL FROM:<a>", b"MAIL FROM:",
     b"MAIL", b"MAIL TO:<a@b.example>", b"MAIL FROM:<a@b.example> SIZE=999999", b"MAIL FROM:<a@b.example> SIZE=x",
     b"MAIL FROM:<a@b.example> BODY=BINARYMIME", b"MAIL FROM:<a@b.example> SMTPUTF8", b"MAIL FROM:<a@b.example> X=Y",
