@@ -214,7 +214,7 @@ def _fields(message: bytes) -> tuple[list[bytes], bytes]:
 
 
 def mailbox(data: bytes) -> None:
-    """``mailboxes.parse``: boxes that are addresses, or a refusal in JavaMail's words; the quick way as the slow one."""
+    """``mailboxes.parse``: boxes that are addresses, or a refusal in words of ours; the quick way as the slow one."""
     with in_proportion(len(data)):
         got = _mailboxes(data, mailboxes.parse)
     if len(data) <= mailboxes.LONGEST_FIELD:
@@ -237,8 +237,7 @@ def _mailboxes(
     try:
         return parse(data)
     except Refused as refused:
-        assert refused.refusal is Refusal.MALFORMED
-        return refused.details[0]
+        return refused.details[0] if refused.refusal is Refusal.MALFORMED else repr(refused.refusal) + "\0"
 
 
 def _slow_mailboxes(data: bytes) -> tuple[mailboxes.Mailbox, ...]:
@@ -282,10 +281,10 @@ def _slow_reply(lines: list[bytes]) -> Reply:
     status, texts = "", []
     for line in lines:
         text = "".join(
-            "?" if ord(c) < 32 and c != "\t" or ord(c) == 127 else c
+            "?" if c != "\t" and (ord(c) < 32 or ord(c) == 127) else c
             for c in line[4:].decode("utf-8", "backslashreplace")
         )
-        first, blank, others = text.partition(" ")
+        first, _, others = text.partition(" ")
         if re.fullmatch(r"[245]\.\d{1,3}\.\d{1,3}", first, re.ASCII) and status in ("", first):
             status, text = first, others
         texts.append(text)
