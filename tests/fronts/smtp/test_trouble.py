@@ -90,8 +90,8 @@ def hold(house: House, port: int, mode: str, said: list[bytes]) -> bytes:
     client = house.secure(port) if mode == "tls" else house.connect(port)
     heard = got = reply(client)
     for words in said:
-        if not got:
-            break
+        if not got or (b"\r\n" in words and not got.startswith(b"354")):
+            break  # hung up on; or nobody waits for a message
         if words.endswith(b"midst"):
             client.send(words)
             break
