@@ -6,6 +6,7 @@ answer and its time tell nothing about which it was (SMTP-4). Trouble of our own
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -21,6 +22,7 @@ from sesrelay.store.keyring import Keyring
 
 log = structlog.get_logger()
 _TABLE: Final = "access_keys"
+_KEY_ID: Final = re.compile(r"AKIA[A-Z0-9]{16}")
 _NOBODY: Final = "AKIA2222222222222222"
 """A key id that no key has: what stands in for a key that does not exist."""
 
@@ -52,7 +54,7 @@ class LoginDesk:
         except Refused:
             raise
         except Exception as trouble:
-            log.exception("login unavailable", access_key_id=access_key_id[:32])
+            log.exception("login unavailable", access_key_id=_sayable(access_key_id))
             raise Refused(Refusal.LOGIN_UNAVAILABLE) from trouble
 
     async def _login(self, access_key_id: str, password: bytes, region: str) -> Login:
@@ -78,6 +80,11 @@ class LoginDesk:
             raise Refused(Refusal.NOT_SUBSCRIBED) from None
         if facts.closed:
             raise Refused(Refusal.NOT_SUBSCRIBED)
+
+
+def _sayable(access_key_id: str) -> str:
+    """For a log. What is no key id may be a password: people take one for the other."""
+    return access_key_id if _KEY_ID.fullmatch(access_key_id) else "(no access key id)"
 
 
 def _nobody(keyring: Keyring, chance: Callable[[int], bytes]) -> StoredKey:

@@ -11,10 +11,13 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import structlog
+
 from sesrelay.model.message import SpooledBody
 from sesrelay.model.refusal import Refusal
 from sesrelay.rules.lines import LineCheck
 
+log = structlog.get_logger()
 SPOOLED_OCTETS: Final = 262_144
 """A message of more octets does not stay in memory."""
 
@@ -200,5 +203,6 @@ def _header_length(start: bytes) -> int:
 
 
 def _trouble(error: OSError) -> Refusal:
-    """What a failing disk means to the client."""
+    """What a failing disk means to the client; what it means to us is said here."""
+    log.error("smtp.spool_failed", reason=str(error))
     return Refusal.STORAGE_FULL if error.errno in _FULL else Refusal.UNAVAILABLE

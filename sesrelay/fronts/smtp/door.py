@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import structlog
+
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
 from sesrelay.fronts.smtp.tls import TlsContexts
@@ -15,6 +17,8 @@ from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
 from sesrelay.model.message import MessageId, Submission
 from sesrelay.settings import Listener, Smtp
+
+log = structlog.get_logger()
 
 _ALPHANUMERICS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _TO_ALPHANUMERICS: Final = bytes(_ALPHANUMERICS[octet % len(_ALPHANUMERICS)] for octet in range(256))
@@ -135,9 +139,11 @@ class Door:
 
     def opened(self, connection: Connection, address: str) -> bool:
         """False: there are too many, of this address or in all; or it has no address, because it is gone already."""
-        if self.draining or not address or not self.around.caps.admit(address):
+        if self.draining or not address:
             return False
         now = self.around.clock.monotonic()
+        if not self.around.caps.admit(address):
+            return False
         self._connections[connection] = _Watched(now, now)
         if self._watcher is None or self._watcher.done():
             self._watcher = self.loop.create_task(self._watch())
@@ -146,7 +152,18 @@ class Door:
     def closed(self, connection: Connection, address: str) -> None:
         """An admitted connection is gone."""
         del self._connections[connection]
-        self.around.caps.leave(address)
+        try:
+            self.around.caps.leave(address)
+        except Exception:  # the others go on; the count is too high until this worker ends
+            log.exception("smtp.not_counted_out", client=address)
+
+    @staticmethod
+    def count(counter: Callable[[Any], None], what: object) -> None:
+        """Tells a counter; what becomes of mail never depends on it."""
+        try:
+            counter(what)
+        except Exception:
+            log.exception("smtp.not_counted")
 
     def start(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
         """Runs to its end whatever becomes of the connection, and says ``finished`` itself; ``drain`` waits for it."""
@@ -157,6 +174,13 @@ class Door:
         del self._under_way[connection]
 
     async def _watch(self) -> None:
+        """When it fails, the next connection starts it again."""
+        try:
+            await self._look_again_and_again()
+        except Exception:
+            log.exception("smtp.watch_failed")
+
+    async def _look_again_and_again(self) -> None:
         """One look at everybody, ten times in the span that matters: a sign of life costs no more than a flag."""
         every = min(self.bounds.idle_seconds, self.bounds.session_seconds) / _LOOKS
         while self._connections:

@@ -67,6 +67,7 @@ UNKNOWN_MAIL_PARAMETER: Final = b"555 MAIL FROM parameters not recognized or not
 UNKNOWN_RCPT_PARAMETER: Final = b"555 RCPT TO parameters not recognized or not implemented\r\n"
 
 IDLE: Final = b"451 4.4.2 Timeout waiting for data from client.\r\n"
+FAILED: Final = b"421 Temporary service failure\r\n"
 TEMPORARY_FAILURE: Final = b"451 4.3.0 Temporary service failure\r\n"
 TOO_MANY_CONNECTIONS: Final = b"421 Too many concurrent SMTP connections\r\n"
 TOO_MANY_MESSAGES: Final = b"421 Connection closed by server. Maximum message count per session reached.\r\n"

@@ -49,6 +49,13 @@ class SmtpServer(ShortWay):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Counts it, finds its region, and greets."""
         self.transport = transport
+        try:
+            self._greet(transport)
+        except Exception:
+            log.exception("smtp.session_failed", client=self._address)
+            self._end(replies.FAILED)
+
+    def _greet(self, transport: asyncio.BaseTransport) -> None:
         self._address = _address(transport.get_extra_info("peername"))
         self._admitted = self._door.opened(self, self._address)
         if not self._admitted:
@@ -62,6 +69,8 @@ class SmtpServer(ShortWay):
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             ssl_object.on_client_closed = self.client_closed
+            if ssl_object.client_closed:  # all that it had to say came with the end of the handshake
+                self.client_closed()
         region = self._door.region(ssl_object)
         self.hostname = self._around.endpoints[region]
         self._session = Session(
@@ -106,14 +115,15 @@ class SmtpServer(ShortWay):
     def _end_of_data(self, body: BodyReader, out: list[bytes]) -> None:
         """A message that cannot be taken is refused here; everything else is for the relay to judge."""
         content = body.content()
-        self._body = None
         if not isinstance(content, Refusal):
+            submission = self._session.submission(content)
+            self._body = None
             self._held |= WAITING
-            self._door.start(self, self._commit(self._session.submission(content), body))
+            self._door.start(self, self._commit(submission, body))
             return
-        body.close()
+        self._forget_body()
         self._session.message_ended(accepted=False)
-        self._around.counters.refused(content.value)
+        self._count_refusal(content)
         out.append(replies.refused(Refused(content)))
         if self._door.draining:
             out.append(replies.SHUTTING_DOWN)
@@ -125,20 +135,23 @@ class SmtpServer(ShortWay):
         try:
             message_id = await self._around.relay.accept(submission)
             accepted = True
-            self._around.counters.accepted(len(submission.recipients))
+            self._door.count(self._around.counters.accepted, len(submission.recipients))
             reply = replies.accepted(message_id)
             killpoints.reached("before-250")
         except Refused as refused:
-            self._around.counters.refused(refused.refusal.value)
+            self._count_refusal(refused.refusal)
             reply = replies.refused(refused)
         except Exception:  # trouble that we do not understand is temporary
             log.exception("smtp.message_failed", client=self._address, account_id=submission.account_id)
             reply = replies.TEMPORARY_FAILURE
         finally:
             self._door.finished(self)
-            body.close(accepted=accepted)
+            self._let_go(body, accepted=accepted)
         self._session.message_ended(accepted=accepted)
         self._answer(Decision(reply))
+
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self._door.count(self._around.counters.refused, refusal.value)
 
     # AUTH
 
@@ -155,7 +168,7 @@ class SmtpServer(ShortWay):
             login = await self._around.relay.login(credentials.access_key_id, credentials.password, session.region)
         except Refused as refused:
             log.info("smtp.login_refused", client=self._address, reason=refused.refusal.value)
-            self._around.counters.refused(refused.refusal.value)
+            self._count_refusal(refused.refusal)
             return session.login_refused(refused)
         except Exception:
             log.exception("smtp.login_failed", client=self._address)
@@ -203,7 +216,12 @@ class SmtpServer(ShortWay):
             self.connection_lost(error)  # the TLS layer does not tell us when its handshake fails
             return
         self._switching = self._reading_paused = False
-        self._begin(self._channel)
+        try:
+            self._begin(self._channel)
+        except Exception:
+            log.exception("smtp.session_failed", client=self._address)
+            self._end(replies.FAILED)  # the session of before TLS must not live on
+            return
         self._go_on()
 
 

@@ -27,15 +27,19 @@ class OneWaySSLObject(ssl.SSLObject):
     send the message again, for ever.
     """
 
+    client_closed = False
+    """It has closed its direction; whoever takes the connection over after STARTTLS may come too late to be told."""
     on_client_closed: Callable[[], None] | None = None
     """Told instead of the transport; who sets it closes the transport when everything is said."""
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - ssl's name
         connection = self._sslobj  # type: ignore[attr-defined]  # as the overridden method does, without a call more
         got = connection.read(len) if buffer is None else connection.read(len, buffer)
-        if got or self.on_client_closed is None:
+        if got:
             return got
-        self.on_client_closed()
+        self.client_closed = True
+        if self.on_client_closed is not None:
+            self.on_client_closed()
         raise ssl.SSLWantReadError
 
 

@@ -187,6 +187,9 @@ class Client:
 class House:
     """A worker with its doors: a loop in a thread."""
 
+    def chance(self, octets: int) -> bytes:
+        return bytes(range(octets))
+
     def __init__(self, factory: Callable[[], asyncio.AbstractEventLoop], folder: Path, authority: trustme.CA) -> None:
         self.loop = factory()
         self.clock = FakeClock()
@@ -236,9 +239,9 @@ class House:
                 tls=self.tls,
                 caps=self.connections,
                 clock=self.clock,
-                chance=lambda octets: bytes(range(octets)),
+                chance=lambda octets: self.chance(octets),  # noqa: PLW0108 - as it is when it is called
                 counters=self.counts,
-                spool=self.spool.open,
+                spool=lambda header: self.spool.open(header),  # noqa: PLW0108 - the same
                 memory=self.memory,
                 endpoints=ENDPOINTS,
             )

@@ -53,9 +53,13 @@ def test_a_client_that_has_closed_its_side_of_tls_behind_the_final_dot_gets_its_
     assert client.rest() == ACCEPTED + b"221 Bye\r\n"
 
 
-def all_at_once(house: House, octets: bytes) -> bytes:
+def all_at_once(house: House, octets: bytes, mode: str = "tls") -> bytes:
     """What a client gets that says everything, closes its direction of TLS, and only then reads."""
-    connection = house.connect(house.open("tls")[1]).socket
+    client = house.connect(house.open(mode)[1])
+    if mode == "starttls":
+        client.expect(GREETING)
+        client.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
+    connection = client.socket
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = house.trust.wrap_bio(incoming, outgoing, server_hostname=HOST)
 
@@ -84,6 +88,16 @@ def test_a_client_that_has_said_all_at_once_and_closed_its_side_of_tls_is_answer
     replies = GREETING + SECURE_EHLO + b"235 Authentication successful.\r\n" + OK * 500 + OK + OK + GO + ACCEPTED + OK
     assert all_at_once(house, said) == replies
     house.until(lambda: house.made[0]._gone)
+
+
+def test_a_client_that_says_all_and_closes_its_side_with_the_last_of_starttls_handshake_is_answered(
+    house: House,
+) -> None:
+    login = b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\n"
+    replies = SECURE_EHLO + b"235 Authentication successful.\r\n" + OK + OK + GO + ACCEPTED
+    assert all_at_once(house, login + ENVELOPE + b"x\r\n.\r\n", "starttls") == replies
+    house.until(lambda: house.made[0]._gone)
+    assert house.relay.bodies == [b"x\r\n"]
 
 
 def test_a_client_that_closes_its_side_of_tls_in_a_message_is_done(house: House) -> None:
