@@ -38,7 +38,7 @@ class SpoolWriter:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.lseek(self._descriptor, self._reserved, os.SEEK_SET)
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         """The next octets of the body. OSError: the disk is full or fails; discard."""
         write_all(self._descriptor, [chunk], self._disk)
         self._crc32 = zlib.crc32(chunk, self._crc32)
