@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Final
 
@@ -149,6 +149,8 @@ class WorkerSet:
                 },
             )
             await self._around.clock.sleep(wait)
+            if self._stopping:  # it would never hear that it is to leave
+                return
             child = self._spawn(child.number, self._name(child.number), started, [])
 
     def _name(self, number: int) -> str:
@@ -157,11 +159,15 @@ class WorkerSet:
     def _spawn(self, number: int, incarnation: str, started: asyncio.Future[None], live: list[str]) -> Child:
         """``live``: every incarnation of this node that is not dead, for the one who frees what the others held."""
         ours, theirs = pair()
-        sockets = {name: door.sockets[number].fileno() for name, door in self._doors.items() if not door.shared}
+        sockets = {
+            name: [sock.fileno() for sock in door.of(number, self.plan.workers)]
+            for name, door in self._doors.items()
+            if not door.shared
+        }
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "sesrelay.runtime.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), self._caps_fd, self._around.lock_fd, *sockets.values()],
+                pass_fds=[theirs.fileno(), self._caps_fd, self._around.lock_fd, *chain(*sockets.values())],
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._around.metrics_dir)},
                 stdin=subprocess.DEVNULL,
             )

@@ -135,10 +135,10 @@ class Worker:
             await parts.store.release_node_leftovers(order["live"])
         await self._release(order["replaces"])
         parts.delivery.start()
-        await self._listen(order["sockets"], settings, parts)
         self._https = HttpsPort(application(), parts.front.tls.default)
-        https = order["sockets"].get("http")  # none when systemd has it: connections come over the channel
-        await self._https.start([socket.socket(fileno=https)] if https else [])
+        # A door of systemd's has no sockets here: its connections come over the channel.
+        await self._https.start([socket.socket(fileno=fd) for fd in order["sockets"].get("http", ())])
+        await self._listen(order["sockets"], settings, parts)
         self._run(parts.publisher.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))
@@ -147,28 +147,26 @@ class Worker:
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
 
-    async def _listen(self, sockets: dict[str, int], settings: Settings, parts: Parts) -> None:
+    async def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
         for number, listener in enumerate(settings.listeners):
             name = f"smtp-{number}"
             self._doors[name] = front_door(settings.smtp, listener, parts.front)
-            if name in sockets:
+            for fd in sockets.get(name, ()):
                 server = await loop.create_server(
                     self._doors[name],
-                    sock=socket.socket(fileno=sockets[name]),
+                    sock=socket.socket(fileno=fd),
                     backlog=BACKLOG,
                     **self._doors[name].tls_arguments,
                 )
                 self._servers.append(server)
 
     async def _take_client(self, door: str, connection: socket.socket) -> None:
-        """A connection that the supervisor accepted on a socket of systemd's."""
+        """A connection that the supervisor accepted on a socket of systemd's; served although we may be leaving."""
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
         if door == "http":
             await loop.connect_accepted_socket(self._https.protocol, connection, ssl=self._parts.front.tls.default)
-        elif self._drain_seconds.done():
-            connection.close()
         else:
             await loop.connect_accepted_socket(self._doors[door], connection, **self._doors[door].tls_arguments)
 
@@ -216,6 +214,7 @@ class Worker:
                 await parts.delivery.drain()
         except TimeoutError:
             log.warning("deliveries were still under way; their claims are freed by others")
+        self._metrics.flush(0)  # what was counted since the last second
 
 
 def _keep(retention: Retention) -> Keep:
