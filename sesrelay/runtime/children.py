@@ -97,7 +97,7 @@ class WorkerSet:
         )
         self._unreleased: list[str] = []
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._turns = cycle(range(plan.workers))
 
     async def start(self, *, first: bool) -> None:
@@ -133,7 +133,7 @@ class WorkerSet:
                 started.set_exception(WorkerFault(text, passing=child.fault_is_passing))
                 started.exception()  # looked at by the first only: one reason is enough
                 return
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self.release([child.incarnation])
             lived = self._around.clock.monotonic() - child.started_at
@@ -149,7 +149,7 @@ class WorkerSet:
                 },
             )
             await self._around.clock.sleep(wait)
-            if self._stopping:  # it would never hear that it is to leave
+            if self._stopping.is_set():  # it would never hear that it is to leave
                 return
             child = self._spawn(child.number, self._name(child.number), started, [])
 
@@ -241,7 +241,7 @@ class WorkerSet:
 
     async def drain(self, seconds: float) -> list[str]:
         """Lets all finish what is under way, within so many seconds; returns the incarnations that ended."""
-        self._stopping = True
+        self._stopping.set()
         for child in self.children.values():
             child.channel.say("drain", seconds=seconds)
         await self._all_gone(seconds + _GRACE_SECONDS)
@@ -249,7 +249,7 @@ class WorkerSet:
 
     async def end(self) -> list[str]:
         """Ends whoever is left, at once; returns all incarnations of the set."""
-        self._stopping = True
+        self._stopping.set()
         for child in self.children.values():
             if child.process.poll() is None:
                 child.process.kill()

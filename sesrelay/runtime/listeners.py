@@ -39,7 +39,8 @@ class OpenDoor:
 
     def of(self, number: int, workers: int) -> list[socket.socket]:
         """The sockets of one of so many workers. More than one when there were more workers once: the kernel resets
-        what waits at a socket that is closed, so each is kept, and served by somebody."""
+        what waits at a socket that is closed, so each is kept, and served by somebody.
+        """
         return self.sockets[number::workers]
 
     @property

@@ -19,6 +19,6 @@ os.execve(sys.executable, [sys.executable, *sys.argv[2 + count:]], environment)
 
 
 def activated(sockets: Sequence[socket.socket], arguments: Sequence[str]) -> list[str]:
-    """The command line of ``python ARGUMENTS`` with these sockets; pass their descriptors on under their own numbers."""
+    """The command line of ``python ARGUMENTS`` with these sockets; their descriptors keep their numbers till then."""
     fds = [str(sock.fileno()) for sock in sockets]
     return [sys.executable, "-c", ACTIVATE, str(len(fds)), *fds, *arguments]

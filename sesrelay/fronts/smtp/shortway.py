@@ -274,7 +274,8 @@ class ShortWay(Foundation):
 
     def drain(self, *, patient: bool) -> None:
         """The worker stops: who is between two messages goes now. With patience, who has yet to send the first (he may
-        be a program that sends one and never comes again) or is in the midst of one goes behind it."""
+        be a program that sends one and never comes again) or is in the midst of one goes behind it.
+        """
         if self._body is not None or self._held & (WAITING | CLOSING):
             return
         if not patient or self._session.between_messages:
