@@ -16,11 +16,15 @@ from typing import Any, Final
 
 import structlog
 
+from sesrelay.certificates.authority import Renewal
+from sesrelay.certificates.pairs import BadPair
+from sesrelay.configuration import certificate_files
 from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.server import front_door
 from sesrelay.model.clock import DAY, Clock
 from sesrelay.runtime import logs
 from sesrelay.runtime.caps import NodeCaps
+from sesrelay.runtime.certificates import CertificateKeeper
 from sesrelay.runtime.channel import Channel, Message
 from sesrelay.runtime.clock import chance, spread, system_clock
 from sesrelay.runtime.housekeeping import House
@@ -39,7 +43,6 @@ CANNOT_START: Final = 2
 
 HEART_SECONDS: Final = 5.0
 COUNT_SECONDS: Final = 1.0
-CERTIFICATE_SECONDS: Final = 5.0
 ORPHAN_DRAIN_SECONDS: Final = 5.0
 """Without a supervisor: somebody wants to start a new one soon."""
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
@@ -93,7 +96,7 @@ class Worker:
         logs.configure(self._clock, process=f"worker-{order['number']}")
         try:
             parts = await self._start(order, settings)
-        except (StoreError, OSError) as fault:  # ssl.SSLError is an OSError
+        except (StoreError, BadPair, OSError) as fault:
             passing = isinstance(fault, DatabaseAway | StorageFull)
             self._channel.say("fault", text=_one_line(fault), passing=passing)
             return CANNOT_START
@@ -142,7 +145,7 @@ class Worker:
         self._run(parts.publisher.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))
-        self._run(self._watch_certificate(parts))
+        self._run(self._keeper(parts, settings).run(first_of_node=order["number"] == 0))
         house = House(parts.store, parts.relay, self._clock, self._metrics, _keep(settings.retention))
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
@@ -195,11 +198,10 @@ class Worker:
             self._metrics.flush(caps.connections_here())
             await self._clock.sleep(COUNT_SECONDS)
 
-    async def _watch_certificate(self, parts: Parts) -> None:
-        while True:
-            await self._clock.sleep(CERTIFICATE_SECONDS)
-            if parts.front.tls.changed():
-                parts.front.tls.reload()
+    def _keeper(self, parts: Parts, settings: Settings) -> CertificateKeeper:
+        files = tuple(files for _, files in certificate_files(settings))
+        renewal = Renewal(files, settings.service_domain, settings.regions)
+        return CertificateKeeper(parts.front.tls, renewal, self._clock, self._metrics)
 
     async def _drain(self, parts: Parts, seconds: float) -> None:
         """No new connections; messages under way get their answer, deliveries their note; the rest is given back."""

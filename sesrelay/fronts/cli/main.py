@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "identity": ("identities", "identity"),
     "queue": ("queue", "queue"),
     "message": ("messages", "message"),
+    "certificate": ("certificate", "certificate"),
     "migrate": ("maintenance", "migrate"),
     "verify-data": ("maintenance", "verify_data"),
 }
@@ -107,7 +108,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _status_of(error: Exception) -> int | None:
-    """The exit status for trouble with the store; None for anything else, which is a defect and keeps its traceback."""
+    """The exit status for trouble with store or certificate; None for a defect, which keeps its traceback."""
+    from sesrelay.certificates.pairs import BadPair
     from sesrelay.store import errors
     from sesrelay.store.keyring import KeyringError
 
@@ -117,4 +119,4 @@ def _status_of(error: Exception) -> int | None:
     )  # fmt: skip
     if isinstance(error, cannot_be_used):
         return 2
-    return 1 if isinstance(error, errors.StoreError) else None
+    return 1 if isinstance(error, errors.StoreError | BadPair) else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from sesrelay import configuration
 from sesrelay.configuration import BadConfiguration, Fault
-from sesrelay.fronts.cli.output import document
+from sesrelay.fronts.cli.output import document, say
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
 from sesrelay.store.keyring import KeyringError
 
@@ -26,14 +28,25 @@ def serve(session: Session) -> None:
 def check_config(session: Session, *, as_json: bool) -> int:
     """Say ok, or every fault of the configuration with file, line and key (exit status 2)."""
     faults = _faults(session)
+    remarks = [] if faults else _warnings(session)
     if as_json:
-        told = [{"source": f.source, "line": f.line or None, "key": f.key or None, "text": f.text} for f in faults]
-        document({"ok": not faults, "faults": told})
+        document({"ok": not faults, "faults": list(map(_shape, faults)), "warnings": list(map(_shape, remarks))})
     elif faults:
         raise BadConfiguration(faults)
     else:
+        for remark in remarks:
+            say(f"warning: {remark}")
         click.echo("ok")
     return 2 if faults else 0
+
+
+def _shape(fault: Fault) -> dict[str, Any]:
+    return {"source": fault.source, "line": fault.line or None, "key": fault.key or None, "text": fault.text}
+
+
+def _warnings(session: Session) -> list[Fault]:
+    """What the relay starts with all the same."""
+    return configuration.warnings(session.settings, session.path, session.clock.now())
 
 
 def _faults(session: Session) -> list[Fault]:

@@ -9,6 +9,7 @@ import struct
 import pytest
 import structlog
 
+from sesrelay.certificates.pairs import BadPair
 from sesrelay.fronts.smtp.tls import TlsContexts
 from tests.fronts.smtp.house import CLEAR_EHLO, ENDPOINTS, GREETING, OK, PLAIN, SECURE_EHLO, House
 
@@ -85,7 +86,9 @@ def test_older_than_tls_1_2_is_refused(house: House) -> None:
 
 
 def test_every_context_asks_for_tls_1_2_at_least(house: House) -> None:
-    assert all(context.minimum_version is ssl.TLSVersion.TLSv1_2 for context in house.tls._all())
+    contexts = {house.tls.default, house.tls._nameless, *house.tls._by_name.values()}
+    assert len(contexts) > len(ENDPOINTS)
+    assert all(context.minimum_version is ssl.TLSVersion.TLSv1_2 for context in contexts)
 
 
 def serial(house: House, port: int, name: str) -> bytes:
@@ -130,7 +133,7 @@ def test_a_bad_pair_leaves_the_old_one_and_says_so(house: House, harm: str) -> N
 
 
 def test_a_pair_that_cannot_be_used_is_an_error_at_start(house: House) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BadPair, match=r"none\.pem: No such file or directory"):
         TlsContexts(house.folder / "none.pem", house.folder / "server.key", ENDPOINTS)
 
 
