@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from types import TracebackType
 from typing import Self
 
@@ -119,12 +120,11 @@ class Exacting:
         while not self._stop.is_set():
             stage = "a new connection"
             try:
-                line = opened(self._relay)
-                with self._lock:
-                    self.connections += 1
-                stage = f"a session of {sends.__name__}"
-                sends(line)
-                line.close()
+                with closing(opened(self._relay)) as line:
+                    with self._lock:
+                        self.connections += 1
+                    stage = f"a session of {sends.__name__}"
+                    sends(line)
             except Exception as error:  # noqa: BLE001 - a thread's only way to tell
                 self.amiss.append(f"{stage}: {type(error).__name__}: {error}")
 
