@@ -102,13 +102,15 @@ class Authority:
         )
         return cls(certificate, key)
 
-    def server(
-        self, service_domain: str, regions: Sequence[str], now: Micros, key: _PrivateKey | None = None
-    ) -> Server:
-        """A certificate for every name of the relay, signed by this authority, for this key or a new one.
+    def server(self, service_domain: str, regions: Sequence[str], now: Micros) -> Server:
+        """A certificate for every name of the relay, signed by this authority, with a new key."""
+        names = _alternative_names(server_names(service_domain, regions))
+        return self.sign(_subject(service_domain, regions), names, now)
 
-        Failed: the authority itself ends too soon.
-        """
+    def sign(
+        self, subject: x509.Name, names: Sequence[x509.GeneralName], now: Micros, key: _PrivateKey | None = None
+    ) -> Server:
+        """A server certificate for these names, for this key or a new one. Failed: the authority ends too soon."""
         ends = min(_began(now) + SERVER_VALID, self.certificate.not_valid_after_utc)
         if ends < _began(now) + timedelta(days=RENEW_DAYS):
             text = (
@@ -117,8 +119,8 @@ class Authority:
             raise Failed(Failure.INVALID, text)
         key = key or rsa.generate_private_key(65537, 2048)
         certificate = (
-            _begin(_subject(service_domain, regions), self.certificate.subject, key.public_key(), now, ends)
-            .add_extension(_alternative_names(server_names(service_domain, regions)), critical=False)
+            _begin(subject, self.certificate.subject, key.public_key(), now, ends)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage("digital_signature", "key_encipherment"), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -134,7 +136,7 @@ class Renewal:
     """What is renewed, and with what."""
 
     files: tuple[PairFiles, ...]
-    """Of all certificates of the relay; those that the authority did not sign are left alone."""
+    """Of all certificates of the relay, the default one first; it is to have all names of the relay."""
     service_domain: str
     regions: tuple[str, ...]
 
@@ -144,14 +146,22 @@ class Renewal:
         return server_names(self.service_domain, self.regions)
 
     def due(self, pair: Pair, now: Micros) -> bool:
-        """It ends soon, or does not have all names (regions were added)."""
-        return pair.ends - now < RENEW_DAYS * DAY or bool(uncovered(self.names, [pair]))
+        """It ends soon, or is the default one and does not have all names (regions were added)."""
+        default = pair.files == self.files[0]
+        return pair.ends - now < RENEW_DAYS * DAY or (default and bool(uncovered(self.names, [pair])))
+
+    def of(self, files: PairFiles, leaf: x509.Certificate) -> tuple[x509.Name, list[x509.GeneralName]]:
+        """Subject and names of the new certificate: no name that a client may use is taken away."""
+        if files != self.files[0]:
+            return leaf.subject, _names(leaf)
+        names = dict.fromkeys([*_alternative_names(self.names), *_names(leaf)])
+        return _subject(self.service_domain, self.regions), list(names)
 
 
 def renew(
     renewal: Renewal, folder: Path, now: Micros, *, only_due: bool = False, new_key: bool = False
 ) -> list[PairFiles]:
-    """New certificates from the authority in ``folder`` for those that it has signed; which.
+    """New certificates from the authority in ``folder`` for those that it has signed; which. Others stay as they are.
 
     The key stays unless a new one is wanted: then the change is one rename, which no crash can leave half done, and
     clients that have pinned the key (RFC 6698) go on. Two at once do it one after the other. OSError. Failed, BadPair.
@@ -164,7 +174,7 @@ def renew(
             if not _signed(authority.certificate, leaf) or (only_due and not renewal.due(read(files), now)):
                 continue
             key = None if new_key else _key_of(files)
-            server = authority.server(renewal.service_domain, renewal.regions, now, key)
+            server = authority.sign(*renewal.of(files, leaf), now, key)
             if new_key:
                 _replace(files.private_key, server.key)
             _replace(files.certificate, server.chain)
@@ -276,9 +286,17 @@ def _begin(
     )
 
 
-def _alternative_names(names: list[str]) -> x509.SubjectAlternativeName:
+def _alternative_names(names: list[str]) -> list[x509.GeneralName]:
     addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
-    return x509.SubjectAlternativeName([*map(x509.DNSName, names), *addresses])
+    return [*map(x509.DNSName, names), *addresses]
+
+
+def _names(leaf: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        common = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return [x509.DNSName(str(each.value)) for each in common]
 
 
 def _key_usage(*allowed: str) -> x509.KeyUsage:

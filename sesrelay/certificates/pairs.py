@@ -126,7 +126,7 @@ def remarks(pair: Pair, now: Micros) -> Iterator[tuple[str, bool]]:
     days = pair.days_left(now)
     if now < pair.begins:
         yield "is not valid yet: clients will refuse it", True
-    elif days < 0:
+    elif now >= pair.ends:
         yield "has expired: clients refuse it", True
     elif days < WARN_DAYS:
         left = f"expires in {days} days" if days > 1 else "expires tomorrow" if days else "expires within a day"

@@ -70,17 +70,18 @@ class CertificateKeeper:
     async def _renew(self) -> set[str]:
         """Has done what is due; the files of the certificates that are new."""
         now = self._clock.now()
-        due = [pair.files for pair in self._tls.pairs if self._renewal.due(pair, now)]
-        folders = {files.certificate.parent for files in due}
+        folders = {pair.files.certificate.parent for pair in self._tls.pairs if self._renewal.due(pair, now)}
         renewed: set[str] = set()
         for folder in sorted(folder for folder in folders if (folder / "ca.key").exists()):
-            answer = await _ask({
-                "folder": str(folder),
-                "files": [[str(f.certificate), str(f.private_key)] for f in due if f.certificate.parent == folder],
-                "service_domain": self._renewal.service_domain,
-                "regions": list(self._renewal.regions),
-                "now": now,
-            })  # fmt: skip
+            answer = await _ask(
+                {
+                    "folder": str(folder),
+                    "files": [[str(each.certificate), str(each.private_key)] for each in self._renewal.files],
+                    "service_domain": self._renewal.service_domain,
+                    "regions": list(self._renewal.regions),
+                    "now": now,
+                }
+            )
             for file in answer["renewed"]:
                 log.info("tls.certificate_renewed", file=file)
             if answer["fault"]:
