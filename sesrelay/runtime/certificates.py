@@ -47,7 +47,8 @@ class CertificateKeeper:
         """Until cancelled."""
         next_day = self._clock.monotonic()
         while True:
-            self._tls.look()
+            if self._tls.look():
+                await asyncio.to_thread(self._tls.reload)
             self._show()
             if first_of_node and self._clock.monotonic() >= next_day:
                 next_day += DAY_SECONDS

@@ -49,6 +49,36 @@ class _Context(ssl.SSLContext):
     region: str | None = None
 
 
+class _Choice:
+    """Contexts made of some pairs; never changes but for contexts of names that only a wildcard fits."""
+
+    def __init__(self, pairs: Sequence[Pair], regions: Mapping[str, str]) -> None:
+        self._default, *self._others = pairs
+        self._regions = regions
+        self._made: dict[tuple[tuple[Pair, ...], str | None], _Context] = {}
+        exact = {name for pair in pairs for name in pair.names}
+        self._by_name = {name: self._find(name) for name in (*exact, *regions)}
+        self._nameless = self._find(None)
+
+    def context(self, name: str | None) -> _Context:
+        """For a client that asked for this name, in lower case, or for none."""
+        if not name:
+            return self._nameless
+        return self._by_name.get(name) or self._find(name)
+
+    def contexts(self) -> set[_Context]:
+        """All so far."""
+        return set(self._made.values())
+
+    def _find(self, name: str | None) -> _Context:
+        shown = for_name(name, self._default, self._others)
+        region = self._regions.get(name) if name else None
+        if (shown, region) not in self._made:
+            self._made[shown, region] = _context(shown)
+            self._made[shown, region].region = region
+        return self._made[shown, region]
+
+
 class TlsContexts:
     """The contexts of one worker, and the certificates that they show."""
 
@@ -71,7 +101,7 @@ class TlsContexts:
         self.default = _context(self._pairs[:1])
         self.default.sslobject_class = OneWaySSLObject
         self.default.sni_callback = self._choose
-        self._make_contexts()
+        self._choice = _Choice(self._pairs, self._regions)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -88,17 +118,20 @@ class TlsContexts:
         context = ssl_object.context if ssl_object is not None else None
         return context.region if isinstance(context, _Context) else None
 
-    def look(self) -> None:
-        """To be done every few seconds: loads what has changed, once it has stood still from one look to the next (a
-        pair is two files, and one may be written already).
+    def look(self) -> bool:
+        """To be done every few seconds: True when it is time to ``reload``.
+
+        Files have changed then, and stood still from one look to the next: of two, one may be written already.
         """
         stamps = [_stamp(files) for files in self._files]
         still, self._seen = stamps == self._seen, stamps
-        if still and stamps != self._loaded:
-            self.reload()
+        return still and stamps != self._loaded
 
     def reload(self) -> bool:
-        """Reads the pairs that have changed. False: one cannot be used, its old one stays (and an error is logged)."""
+        """Reads the pairs that have changed. False: one cannot be used, its old one stays (and an error is logged).
+
+        Takes some milliseconds for each name: may be done in a thread, by one at a time.
+        """
         for number, files in enumerate(self._files):
             stamp = _stamp(files)
             if stamp == self._loaded[number]:
@@ -112,7 +145,7 @@ class TlsContexts:
             self._loaded[number] = stamp
             self._faults.pop(files, None)
             log.info("tls.certificate_loaded", file=str(files.certificate))
-        self._make_contexts()
+        self._choice = _Choice(self._pairs, self._regions)  # connections keep the context that they have
         return not self._faults
 
     def changed(self) -> bool:
@@ -132,27 +165,9 @@ class TlsContexts:
             self._faults[files] = reason
             log.error("tls.certificate_not_loaded", file=str(files.certificate), reason=reason)
 
-    def _make_contexts(self) -> None:
-        """New ones of the pairs as they are; connections keep those that they have."""
-        self._made: dict[tuple[tuple[Pair, ...], str | None], _Context] = {}
-        exact = {name for pair in self._pairs for name in pair.names}
-        self._by_name = {name: self._context_for(name) for name in (*exact, *self._regions)}
-        self._nameless = self._context_for(None)
-
-    def _context_for(self, name: str | None) -> _Context:
-        default, *others = self._pairs
-        shown = for_name(name, default, others)
-        region = self._regions.get(name) if name else None
-        if (shown, region) not in self._made:
-            self._made[shown, region] = _context(shown)
-            self._made[shown, region].region = region
-        return self._made[shown, region]
-
     def _choose(self, ssl_object: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         """Called at each handshake, without a name too."""
-        wanted = name.lower() if name else None
-        chosen = self._by_name.get(wanted) if wanted else self._nameless
-        ssl_object.context = chosen or self._context_for(wanted)
+        ssl_object.context = self._choice.context(name.lower() if name else None)
 
 
 def _context(pairs: Sequence[Pair]) -> _Context:
