@@ -170,11 +170,21 @@ class Feedback(Endpoint):
     )
 
 
+class Certificate(Section):
+    """A further certificate: for the names that it carries, or with another kind of key (P-256 beside RSA)."""
+
+    certificate: Path = Field(description="PEM chain, server first.")
+    private_key: Path = Field(description="PEM private key, without a password.")
+
+
 class Tls(Section):
-    """The server's certificate. The files are read again when they change."""
+    """The server's certificates. The files are read again when they change."""
 
     certificate: Path = Field(Path("certs/server.pem"), description="PEM chain, server first.")
     private_key: Path = Field(Path("certs/server.key"), description="PEM private key, without a password.")
+    certificates: tuple[Certificate, ...] = Field(
+        (), description="More of them; TLS SNI and the client's abilities choose."
+    )
 
 
 class Smtp(Section):
@@ -310,6 +320,11 @@ class Settings(Section):
     dns: Dns = Field(default_factory=Dns)
     retention: Retention = Field(default_factory=Retention)
     delivery: Delivery = Field(default_factory=Delivery)
+
+
+def endpoints(settings: Settings) -> dict[str, str]:
+    """Region to the name of its SMTP endpoint, in the order of the configuration."""
+    return {region: f"email-smtp.{region}.{settings.service_domain}" for region in settings.regions}
 
 
 KeyPath = tuple[str | int, ...]

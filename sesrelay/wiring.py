@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from sesrelay.configuration import certificate_files
 from sesrelay.core.accept import Naming
 from sesrelay.core.relay import Relay
 from sesrelay.delivery.attempt import Envelopes
@@ -32,7 +33,7 @@ from sesrelay.rules import verp
 from sesrelay.rules.retries import Schedule
 from sesrelay.rules.routing import Routes, read_route
 from sesrelay.rules.sandbox import simulator_domains
-from sesrelay.settings import Settings
+from sesrelay.settings import Settings, endpoints
 from sesrelay.store import Store, StoreOptions
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.keyring import load as load_keyring
@@ -78,11 +79,6 @@ class Parts:
     front: Surroundings
 
 
-def endpoints(settings: Settings) -> dict[str, str]:
-    """Region to the name of its SMTP endpoint, in the order of the configuration."""
-    return {region: f"email-smtp.{region}.{settings.service_domain}" for region in settings.regions}
-
-
 def open_store(settings: Settings, place: Place, keyring: Keyring, clock: Clock) -> Store:
     """The store of this worker. Raises StoreError, OSError."""
     regions = tuple(settings.regions)
@@ -100,10 +96,11 @@ def build(
     caps: NodeConnections,
     counts: Counts,
 ) -> Parts:
-    """Everything of a worker. Raises StoreError (also for the keyring), OSError and ssl.SSLError (certificate)."""
+    """Everything of a worker. Raises StoreError (also for the keyring), OSError, and BadPair (certificate)."""
     keyring = load_keyring(settings.keyring)
     names = endpoints(settings)
-    tls = TlsContexts(settings.tls.certificate, settings.tls.private_key, names)
+    (_, first), *others = certificate_files(settings)
+    tls = TlsContexts(first.certificate, first.private_key, names, [files for _, files in others], clock.now)
     store = open_store(settings, place, keyring, clock)
     lease = Lease(clock)
 

@@ -19,13 +19,14 @@ BELOW: dict[str, set[str]] = {
     "rules": {"model"},
     "store": {"model", "killpoints"},
     "core": {"model", "rules", "store", "killpoints"},
-    "configuration": {"model", "settings"},
+    "certificates": {"model"},
+    "configuration": {"model", "settings", "certificates"},
     "resolver": {"model", "settings"},
-    "fronts.smtp": {"model", "rules", "core", "settings", "killpoints"},
+    "fronts.smtp": {"model", "rules", "core", "settings", "killpoints", "certificates"},
     "delivery": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "events": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "runtime": {
-        *("model", "core", "store", "settings", "configuration", "resolver", "killpoints", "wiring"),
+        *("model", "core", "store", "settings", "configuration", "certificates", "resolver", "killpoints", "wiring"),
         *("fronts.smtp", "delivery", "events"),
     },
     "wiring": {
@@ -33,7 +34,10 @@ BELOW: dict[str, set[str]] = {
         *("fronts.smtp", "delivery", "events"),
     },
     # The command line is the door through which everything is started, so it stands above all.
-    "fronts.cli": {"model", "rules", "core", "store", "settings", "configuration", "resolver", "wiring", "runtime"},
+    "fronts.cli": {
+        *("model", "rules", "core", "store", "settings", "configuration", "certificates", "resolver", "wiring"),
+        "runtime",
+    },
     "__main__": {"fronts.cli"},
     "__init__": set(),
     "fronts": set(),

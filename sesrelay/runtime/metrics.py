@@ -51,6 +51,17 @@ class WorkerMetrics:
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
+        self._certificates = Gauge(
+            *("sesrelay_certificate_expiry_timestamp_seconds", "When the certificate (or its chain) ends.", ["file"]),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._certificate_faults = Gauge(
+            "sesrelay_certificate_faults",
+            "Changed certificates that cannot be used: the old ones are shown.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self._delivery = _Buckets(
             Histogram(
                 *("sesrelay_delivery_seconds", "From acceptance to the next hop's answer."),
@@ -96,6 +107,12 @@ class WorkerMetrics:
         """The queue as it was counted just now."""
         for state, number in states.items():
             self._queue.labels(state).set(number)
+
+    def certificates(self, ends: Mapping[str, float], faults: int) -> None:
+        """Each certificate's end in seconds since 1970, by its file; how many new ones cannot be used."""
+        for file, end in ends.items():
+            self._certificates.labels(file).set(end)
+        self._certificate_faults.set(faults)
 
     def flush(self, connections: int) -> None:
         """Writes the sums, and how many sessions there are."""

@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "identity": ("identities", "identity"),
     "queue": ("queue", "queue"),
     "message": ("messages", "message"),
+    "certificate": ("certificate", "certificate"),
     "migrate": ("maintenance", "migrate"),
     "verify-data": ("maintenance", "verify_data"),
 }
@@ -118,7 +119,8 @@ def _check(arguments: list[str]) -> None:
 
 
 def _status_of(error: Exception) -> int | None:
-    """The exit status for trouble with the store; None for anything else, which is a defect and keeps its traceback."""
+    """The exit status for trouble with store or certificate; None for a defect, which keeps its traceback."""
+    from sesrelay.certificates.pairs import BadPair
     from sesrelay.store import errors
     from sesrelay.store.keyring import KeyringError
 
@@ -128,4 +130,4 @@ def _status_of(error: Exception) -> int | None:
     )  # fmt: skip
     if isinstance(error, cannot_be_used):
         return 2
-    return 1 if isinstance(error, errors.StoreError) else None
+    return 1 if isinstance(error, errors.StoreError | BadPair) else None

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 import structlog
 
@@ -25,6 +26,9 @@ _TO_ALPHANUMERICS: Final = bytes(_ALPHANUMERICS[octet % len(_ALPHANUMERICS)] for
 TLS_CLOSE_SECONDS: Final = 2
 """A client that does not answer the end of TLS in this time is cut off."""
 _POLL_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 2
+"""At a drain, whoever came for a message and is silent for so long (or is still in its handshake then) is not waited
+for: longer than a round trip, shorter than others like to wait for a restart."""
 _LOOKS: Final = 10
 """A session is closed as idle when it was so for as long as it may, and at most a tenth longer."""
 
@@ -61,8 +65,8 @@ class Connection(Protocol):
     def became_old(self, *, much_too_old: bool) -> None:
         """Its session's life is over; or even twice that."""
 
-    def drain(self) -> None:
-        """The worker stops."""
+    def drain(self, *, patient: bool) -> None:
+        """The worker stops; without patience who is not in the midst of a message leaves at once."""
 
 
 @dataclass(slots=True)
@@ -104,12 +108,16 @@ class Door:
         self._tls_at_once = listener.mode == "tls"
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
+        self._coming: WeakSet[object] = WeakSet()
+        """Made, and not yet opened: in the handshake of TLS, unless that has failed."""
         self._connections: dict[Connection, _Watched] = {}
         self._under_way: dict[Connection, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
     def __call__(self) -> asyncio.Protocol:
-        return self._make(self)
+        made = self._make(self)
+        self._coming.add(made)
+        return made
 
     @property
     def tls_arguments(self) -> dict[str, Any]:
@@ -139,13 +147,14 @@ class Door:
 
     def opened(self, connection: Connection, address: str) -> bool:
         """False: there are too many, of this address or in all; or it has no address, because it is gone already."""
-        if self.draining or not address:
+        self._coming.discard(connection)
+        if not address:
             return False
         now = self.around.clock.monotonic()
         if not self.around.caps.admit(address):
             return False
         self._connections[connection] = _Watched(now, now)
-        if self._watcher is None or self._watcher.done():
+        if not self.draining and (self._watcher is None or self._watcher.done()):
             self._watcher = self.loop.create_task(self._watch())
         return True
 
@@ -203,15 +212,32 @@ class Door:
     # The end
 
     async def drain(self, seconds: float) -> None:
-        """Messages under way are finished, everybody is told 421; after ``seconds`` the rest is left to itself.
+        """Everybody is told 421: who is between two messages now, who has yet to send his first, or is in the midst of
+        one, behind it, as long as he goes on. After ``seconds`` those still in the midst are left to themselves.
 
         The listening socket is the caller's: close it first.
         """
         self.draining = True
-        for connection in list(self._connections):
-            connection.drain()
-        end = self.around.clock.monotonic() + seconds
-        while (self._connections or self._under_way) and self.around.clock.monotonic() < end:
-            await self.around.clock.sleep(_POLL_SECONDS)
         if self._watcher is not None:
             self._watcher.cancel()
+        for connection in list(self._connections):
+            connection.drain(patient=True)
+            connection.alive = False
+        now = self.around.clock.monotonic()
+        end, look = now + seconds, now + _PATIENCE_SECONDS
+        while (self._connections or self._under_way or self._coming) and now < end:
+            await self.around.clock.sleep(_POLL_SECONDS)
+            now = self.around.clock.monotonic()
+            if now >= look:
+                look = now + _PATIENCE_SECONDS
+                self._coming.clear()
+                self._lose_patience()
+        for connection in list(self._connections):
+            connection.drain(patient=False)
+
+    def _lose_patience(self) -> None:
+        """With those that gave no sign of life since the last look."""
+        for connection in list(self._connections):
+            if not connection.alive:
+                connection.drain(patient=False)
+            connection.alive = False

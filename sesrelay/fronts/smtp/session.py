@@ -105,6 +105,11 @@ class Session:
         """MAIL was accepted and its message has not come yet."""
         return self._mail_from is not None
 
+    @property
+    def between_messages(self) -> bool:
+        """It has sent one and has not begun another: whoever is told to come again now loses nothing."""
+        return self._messages > 0 and self._mail_from is None
+
     def command(self, line: bytes) -> Decision:
         """Answers one line, its end removed: a command, or a response while one is awaited."""
         if len(line) > LONGEST_COMMAND and not self._may_be_long(line):

@@ -261,7 +261,7 @@ class ShortWay(Foundation):
         if self._gone or self._held & CLOSING:
             return
         self._held &= ~WAITING
-        if self._door.draining and self._body is None:
+        if self._door.draining and self._body is None and self._session.between_messages:
             self._end(replies.SHUTTING_DOWN)
         elif (self._buffer or self._reading_paused or self._client_closed) and not self._held & UNREAD:
             self._work_off(self._buffer)
@@ -290,9 +290,13 @@ class ShortWay(Foundation):
 
     # What the door says
 
-    def drain(self) -> None:
-        """The worker stops: a message that is under way is finished first, everybody else goes now."""
-        if self._body is None and not self._held & (WAITING | CLOSING):
+    def drain(self, *, patient: bool) -> None:
+        """The worker stops: who is between two messages goes now. With patience, who has yet to send the first (he may
+        be a program that sends one and never comes again) or is in the midst of one goes behind it.
+        """
+        if self._body is not None or self._held & (WAITING | CLOSING):
+            return
+        if not patient or self._session.between_messages:
             self._end(replies.SHUTTING_DOWN)
 
     def became_idle(self) -> None:

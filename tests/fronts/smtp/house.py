@@ -309,6 +309,8 @@ class House:
                     if self.relay.gate is not None:
                         self.relay.gate.set()
                     await asyncio.sleep(0.001)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()  # a drain that a test has begun and not seen to its end
 
         try:
             self.run(end())
