@@ -113,7 +113,7 @@ async def test_an_address_that_is_named_twice_gets_one_copy_and_counts_once(benc
 
 REFUSALS = [
     (Refusal.NOT_SUBSCRIBED, {"closed": True, "suspended": True}, {}),
-    (Refusal.NOT_AUTHORIZED, {"active_keys": frozenset(), "suspended": True}, {}),
+    (Refusal.NOT_AUTHORIZED, {"active_keys": {}, "suspended": True}, {}),
     (Refusal.SUSPENDED, {"suspended": True}, {"recipients_named": 51}),
     (Refusal.TOO_MANY_RECIPIENTS, {}, {"recipients_named": 51, "mail_from": "no@where.example"}),
     (Refusal.TOO_MANY_RECIPIENTS, {}, {"recipients": tuple(f"{n}@example.net" for n in range(51))}),

@@ -63,7 +63,7 @@ class Relay:
         self.bodies.append(content if isinstance(content, bytes) else content.header + Path(content.path).read_bytes())
         return ID
 
-    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def login(self, access_key_id: str, password: bytes, region: str, client_address: str) -> Login:
         self.logins.append((access_key_id, password, region))
         if self.gate is not None:
             await self.gate.wait()
