@@ -12,8 +12,9 @@ from sesrelay.core import users
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.policy import Owner, PolicyDocument
 from sesrelay.rules import names, permission, policy_document
+from sesrelay.rules.conditions import nothing_known
 from sesrelay.rules.permission import Request
-from sesrelay.rules.policy import Decision, Permissions
+from sesrelay.rules.policy import SEND_RAW_EMAIL, Decision, Permissions, Verdict
 from sesrelay.rules.policy_document import MalformedPolicy
 from sesrelay.store import accounts, facts, policies
 from sesrelay.store.errors import UnknownAccount
@@ -43,14 +44,17 @@ class Simulated(NamedTuple):
     decision: Decision
 
 
-def show(tx: Transaction, account_id: str, owner: Owner, name: str | None) -> list[PolicyDocument]:
-    """The documents of a user or group, or the one of that name; a user's with those of groups. Failed: none such."""
+def show(tx: Transaction, account_id: str, owner: Owner, name: str | None) -> tuple[Owner, list[PolicyDocument]]:
+    """The documents of a user or group, or the one of that name; a user's with those of groups. Failed: none such.
+
+    The owner comes back as its name is kept.
+    """
     owner = _known(tx, account_id, owner)
     if name is not None:
-        return [_named(policies.of(tx, account_id, owner), owner, name)]
+        return owner, [_named(policies.of(tx, account_id, owner), owner, name)]
     if owner.is_group:
-        return policies.of(tx, account_id, owner)
-    return policies.effective(tx, account_id, owner.name)
+        return owner, policies.of(tx, account_id, owner)
+    return owner, policies.effective(tx, account_id, owner.name)
 
 
 def put(tx: Transaction, account_id: str, owner: Owner, name: str | None, text: str) -> Set:
@@ -80,7 +84,7 @@ def check(text: str) -> policy_document.Document:
         raise Failed(Failure.INVALID, f"malformed policy: {error}") from None
 
 
-def remove(tx: Transaction, account_id: str, owner: Owner, name: str | None) -> PolicyDocument:
+def remove(tx: Transaction, account_id: str, owner: Owner, name: str | None) -> tuple[Owner, PolicyDocument]:
     """Takes a document away; without a name the only one. Failed: none such, or several."""
     _lock(tx, account_id)
     owner = _known(tx, account_id, owner)
@@ -91,7 +95,7 @@ def remove(tx: Transaction, account_id: str, owner: Owner, name: str | None) -> 
     gone = _named(there, owner, chosen)
     policies.remove(tx, account_id, owner, gone.name)
     tx.bump_facts(account_id)
-    return gone
+    return owner, gone
 
 
 def simulate(tx: Transaction, account_id: str, region: str, user_name: str, request: Request) -> list[Simulated]:
@@ -106,6 +110,12 @@ def simulate(tx: Transaction, account_id: str, region: str, user_name: str, requ
         raise Failed(Failure.UNKNOWN, str(error)) from None
     permissions = Permissions(policies.effective(tx, account_id, user))
     return [Simulated(*each) for each in permission.decisions(permissions, known, request)]
+
+
+def never_sends(tx: Transaction, account_id: str, user_name: str) -> bool:
+    """Whether every mail of the user would be refused, whatever it is and wherever it comes from."""
+    permissions = Permissions(policies.effective(tx, account_id, user_name))
+    return permissions.decide(SEND_RAW_EMAIL, None, nothing_known).verdict is Verdict.NO
 
 
 def _named(documents: list[PolicyDocument], owner: Owner, name: str) -> PolicyDocument:

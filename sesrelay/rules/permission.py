@@ -21,8 +21,8 @@ from sesrelay.rules.verification import covering_identity
 
 NO_RESOURCE: Final = "*"
 """Where IAM wants a resource and the action has none."""
-_OF_AUTHORS: Final = (conditions.FROM_ADDRESS, conditions.FROM_DISPLAY_NAME, conditions.FEEDBACK_ADDRESS)
-_OF_MAIL: Final = frozenset((*_OF_AUTHORS, conditions.RECIPIENTS))
+_OF_AUTHORS: Final = (conditions.FROM_ADDRESS, conditions.FROM_DISPLAY_NAME)
+_OF_MAIL: Final = frozenset((*_OF_AUTHORS, conditions.FEEDBACK_ADDRESS, conditions.RECIPIENTS))
 
 
 class Request(NamedTuple):
@@ -94,14 +94,12 @@ def _senders(facts: AccountFacts, request: Request) -> Iterator[tuple[Mailbox | 
     if request.authors is None:
         yield None, request.resource
         return
-    first = request.authors[0]
     if request.resource is not None:
         yield from ((author, request.resource) for author in request.authors)
         return
-    for author in request.authors:
-        yield author, identity_arn(facts, author.address)
-    for other in request.others:
-        yield first, identity_arn(facts, other.address)
+    each = [(author, author) for author in request.authors]
+    each += [(request.authors[0], other) for other in request.others]
+    yield from dict.fromkeys((author, identity_arn(facts, mailbox.address)) for author, mailbox in each)
 
 
 def _context(known: dict[str, Values], unknown: frozenset[str]) -> Context:
@@ -136,6 +134,7 @@ def _unknown(request: Request) -> frozenset[str]:
         (conditions.USER_AGENT,): request.user_agent,
         (conditions.CURRENT_TIME, conditions.EPOCH_TIME): request.at,
         (conditions.RECIPIENTS,): request.recipients,
+        (conditions.FEEDBACK_ADDRESS,): request.others or None,
         _OF_AUTHORS: request.authors,
     }
     return frozenset(key for keys, value in given.items() if value is None for key in keys)

@@ -34,12 +34,14 @@ def refused(asked: Request, *statements: Any) -> str | None:
     """The resource that was refused; None: all was allowed."""
     try:
         permission.check(holder(text(*statements)), FACTS, asked)
-    except Refused as refusal:
-        assert refusal.refusal is Refusal.NOT_AUTHORIZED
-        user, action, resource = refusal.details
-        assert (user, action) == (USER, asked.action)
-        return resource.removeprefix(ARN)
-    return None
+    except Refused as caught:
+        refusal = caught
+    else:
+        return None
+    assert refusal.refusal is Refusal.NOT_AUTHORIZED
+    user, action, resource = refusal.details
+    assert (user, action) == (USER, asked.action)
+    return resource.removeprefix(ARN)
 
 
 def only(**condition: Any) -> Any:
