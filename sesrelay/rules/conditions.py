@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sesrelay.model.clock import SECOND, Micros
@@ -58,9 +59,13 @@ def nothing_known(_key: str) -> Values | None:
     return None
 
 
-def moment(at: Micros) -> dict[str, Values]:
+def moment(at: Micros) -> Mapping[str, Values]:
     """The two keys that say what time it is."""
-    seconds = at // SECOND
+    return _second(at // SECOND)
+
+
+@lru_cache(maxsize=16)  # the messages of a second share it
+def _second(seconds: int) -> Mapping[str, Values]:
     return {
         CURRENT_TIME: (f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}",),
         EPOCH_TIME: (str(seconds),),
@@ -179,14 +184,21 @@ def _ip_address(value: str, _variables: bool) -> Matcher:
         raise ValueError(f"{_shown(value)} is neither an IP address nor a network such as 192.0.2.0/24") from None
 
     def contains(found: str) -> bool:
-        try:
-            address = ipaddress.ip_address(found)
-        except ValueError:
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return (mapped or address) in network
+        address = _address(found)
+        return address is not None and address in network
 
     return contains
+
+
+@lru_cache(maxsize=4096)  # clients come again
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address; IPv4 in IPv6 is IPv4."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -204,6 +216,7 @@ _DATE: Final = re.compile(
 _SECONDS_SINCE_1970: Final = re.compile(r"[0-9]{5,11}")
 
 
+@lru_cache(maxsize=1024)
 def _date(text: str) -> int:
     """Seconds since 1970: of a date in the forms of ISO 8601 that W3C recommends, or written as such a number."""
     if _SECONDS_SINCE_1970.fullmatch(text):
