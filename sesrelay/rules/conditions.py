@@ -113,7 +113,8 @@ def read(name: str, key: str, values: Iterable[str], *, variables: bool) -> Cond
     if kept == RECIPIENTS and quantifier is _Set.ONE:
         raise ValueError(f"{KEYS[kept]} has several values: say ForAllValues:{bare} or ForAnyValue:{bare}")
     matchers = tuple(found.read(value, variables) for value in values)
-    return Condition(kept, _test(matchers, found.negated, quantifier, if_exists))
+    test = _test(matchers, found.negated, quantifier, if_exists)
+    return Condition(kept, lru_cache(maxsize=4)(test))  # the authors of a message share the recipients
 
 
 def _quantifier(name: str) -> tuple[_Set, str]:

@@ -102,6 +102,21 @@ async def test_what_changed_counts_at_the_next_message_of_an_open_session(proces
     assert await process.outcome() is Refusal.NOT_AUTHORIZED
 
 
+async def test_a_key_that_was_brought_along_opens_with_both_of_its_old_passwords(process: Process) -> None:
+    """BEY-1: both passwords are SES's own of that secret (ses-facts §2)."""
+    brought = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+    await process.store.write(
+        lambda tx: credentials.create(tx, ACCOUNT, "old-app", brought, keyring=KEYRING, chance=os.urandom)
+    )
+    for password in (
+        b"An60U4ZD3sd4fg+FvXUjayOipTt8LO4rUUmhpdX6ctDy",
+        b"BLBM/9hSUELfq8Gw+rU1YcBjkOxGbhT2XG763xVLGWL9",
+    ):
+        login = await process.relay.login(brought[0], password, REGION, "192.0.2.1")
+        assert login.user_name == "old-app"
+    assert await process.outcome(access_key_id=brought[0]) is None
+
+
 async def test_a_key_that_another_process_deletes_stops_at_the_next_message(
     process: Process, another: Callable[..., Awaitable[Store]]
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sesrelay.rules import conditions
 from sesrelay.rules.policy_document import LONGEST, MalformedPolicy, read
 
 ALLOW = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
@@ -53,6 +56,26 @@ def test_the_guides_own_policies_are_read(text: str) -> None:
 def test_a_single_statement_needs_no_list() -> None:
     (statement,) = read(json.dumps({"Statement": ALLOW, "Id": "mine"})).statements
     assert (statement.number, statement.sid) == (0, "")
+
+
+def test_the_example_of_the_operators_manual_is_read() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "OPERATING.md").read_text()
+    (example,) = re.findall(r"```json\n(\{\"Version.*?)```", manual, re.DOTALL)
+    (statement,) = read(example).statements
+    assert len(statement.conditions) == 3
+
+
+def test_every_key_and_operator_is_described() -> None:
+    described = (Path(__file__).parents[2] / "docs" / "STANDARDS.md").read_text()
+    for name in [*conditions.KEYS.values(), "StringEquals", "StringLike", "NumericEquals", "IpAddress", "Null"]:
+        assert f"`{name}`" in described
+
+
+def test_the_longest_policy_that_may_be_set_is_read_and_asked_in_no_time() -> None:
+    values = ["*" + "a*" * 1000, *[f"*{number}" for number in range(400)]]
+    (_, statement) = read(with_condition({"ForAllValues:StringNotLike": {"ses:Recipients": values}})).statements
+    recipients = tuple(f"{'a' * 60}{number}@example.com" for number in range(50))
+    assert statement.conditions[0].holds(lambda _: recipients)
 
 
 def test_everything_that_is_supported_is_read_at_once() -> None:

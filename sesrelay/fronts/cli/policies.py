@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from sesrelay.model.refusal import Refused
 from sesrelay.rules import mailboxes
 from sesrelay.rules.mailboxes import Mailbox
 from sesrelay.rules.permission import Request
-from sesrelay.rules.policy import Decision, Verdict
+from sesrelay.rules.policy import SEND_RAW_EMAIL, Decision, Verdict
 from sesrelay.rules.policy_document import LONGEST_AS_WRITTEN
 
 owner_argument = click.argument("user_name", metavar="[USER]", required=False)
@@ -30,6 +31,7 @@ group_option = click.option("--group", "group_name", metavar="G", help="A group'
 name_option = click.option("--name", metavar="N", help="The policy's name; needed with several.")
 file_option = click.option("--file", "path", metavar="F", help="The document; else it is read from stdin.")
 
+_ACTION: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*:[A-Za-z0-9]+")
 _ALLOWED: Final = {Verdict.YES: True, Verdict.NO: False, Verdict.DEPENDS: None}
 
 
@@ -192,16 +194,33 @@ def _time(_: click.Context, parameter: click.Parameter, given: str | None) -> Mi
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * SECOND
 
 
+def _action(_: click.Context, parameter: click.Parameter, given: str) -> str:
+    if not _ACTION.fullmatch(given):
+        raise click.BadParameter(f"{given!r} is no action such as ses:SendRawEmail", param=parameter)
+    return given
+
+
+def _arn(_: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not given.startswith("arn:aws:ses:"):
+        text = f"{given!r} is no ARN such as arn:aws:ses:us-east-1:123456789012:identity/example.com"
+        raise click.BadParameter(text, param=parameter)
+    return given
+
+
 @policy.command()
 @click.argument("user_name", metavar="USER")
-@click.option("--action", metavar="A", default="ses:SendRawEmail", show_default=True, help="What the user would do.")
+@click.option(
+    "--action", metavar="A", default=SEND_RAW_EMAIL, show_default=True, callback=_action, help="What the user would do."
+)
 @click.option("--from", "authors", metavar="M", callback=_address, help="The From of the mail, with display name.")
 @click.option("--mail-from", "envelope", metavar="M", callback=_address, help="Its envelope sender; else as From.")
 @click.option("--recipient", "recipients", metavar="M", multiple=True, help="A recipient; may be given several times.")
 @click.option("--source-ip", metavar="IP", callback=_ip_address, help="The client's address.")
 @click.option("--user-agent", metavar="U", default="", help="Of an API client; SMTP has none.")
 @click.option("--at", metavar="T", callback=_time, help="When, as 2014-07-31T12:00:00Z; else now.")
-@click.option("--resource", metavar="ARN", help="The identity's ARN, in place of the one that covers the sender.")
+@click.option(
+    "--resource", metavar="ARN", callback=_arn, help="The identity's ARN, in place of the one that covers the sender."
+)
 @account_option
 @region_option
 @json_option

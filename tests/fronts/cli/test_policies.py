@@ -235,6 +235,8 @@ WRONG_USAGE = [
     (("policy", "show", "jira", "--group", "g"), "name one user, or one group with --group"),
     (("policy", "simulate", "jira", "--source-ip", "300.1.1.1"), "'300.1.1.1' is no IP address"),
     (("policy", "simulate", "jira", "--from", "nobody"), "Missing final '@domain'"),
+    (("policy", "simulate", "jira", "--action", "SendRawEmail"), "'SendRawEmail' is no action such as"),
+    (("policy", "simulate", "jira", "--resource", "example.com"), "'example.com' is no ARN such as"),
     (("policy", "simulate", "jira", "--at", "noon"), "'noon' is no time"),
     (("policy", "simulate", "jira", "--region", "mars"), "mars is not one of the regions"),
 ]
