@@ -114,6 +114,8 @@ def delete(tx: Transaction, account_id: str, name: str) -> list[KeyListing]:
 
 def _is_bare(tx: Transaction, account_id: str, user_name: str) -> bool:
     """Whether nothing is left of a user but the name, and the policy that came with the first key."""
+    if users.find_user(tx, account_id, user_name) is None:
+        return True
     user = users.user(tx, account_id, user_name)
     documents = policies.of(tx, account_id, Owner(user_name))
     given = all(GIVEN.get(document.name) == document.text for document in documents)

@@ -128,8 +128,6 @@ def _applies(statement: Statement, resource: str | None, context: Context) -> bo
         holds = condition.holds(context)
         if holds is not True:
             known = holds
-            if holds is False:
-                return False
     return known
 
 

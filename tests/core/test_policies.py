@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 
 import pytest
+from sqlalchemy import insert
 
 from sesrelay.core import accounts, credentials, identities, policies, users
 from sesrelay.model.failure import Failed
 from sesrelay.model.policy import Owner
 from sesrelay.rules.mailboxes import Mailbox
 from sesrelay.rules.permission import Request
-from sesrelay.rules.policy import Verdict
+from sesrelay.rules.policy import Verdict, permissions_of
 from sesrelay.store import Store, facts
+from sesrelay.store import users as stored
 from sesrelay.store.keyring import new_keyring
+from sesrelay.store.schema import access_keys
 from sesrelay.store.transaction import Transaction
 from tests.core.fakes import ACCOUNT, REGION
 from tests.rules.test_policy import statement, text
@@ -125,6 +128,28 @@ async def test_credentials_give_a_policy_only_to_who_has_none(opened: Store) -> 
     assert [user.policies for user in listed] == [("AmazonSesSendingAccess",), (), ("AmazonSesSendingAccess",)]
     assert not await opened.read(lambda tx: policies.never_sends(tx, ACCOUNT, "ada"))
     assert await opened.read(lambda tx: policies.never_sends(tx, ACCOUNT, "bob"))
+
+
+async def test_a_key_without_a_user_can_send_nothing_and_be_deleted(opened: Store) -> None:
+    """What an older version may have left behind when a key was made and its user deleted at the same moment."""
+
+    def orphan(tx: Transaction) -> str:
+        key = make_key(tx, "ada")
+        stored.delete_user(tx, ACCOUNT, "ada")
+        tx.change(insert(access_keys).values(_row(key)))
+        return key
+
+    key = await opened.write(orphan)
+    holder = (await opened.read(lambda tx: facts.load(tx, ACCOUNT, REGION))).active_keys[key]
+    assert holder.documents == ()
+    assert not permissions_of(holder).may_always_send
+    await opened.write(lambda tx: credentials.delete(tx, ACCOUNT, key))
+    assert await opened.read(lambda tx: credentials.list_keys(tx, ACCOUNT)) == []
+
+
+def _row(access_key_id: str) -> dict[str, object]:
+    whose = {"account_id": ACCOUNT, "user_name": "ada", "status": "Active"}
+    return {"access_key_id": access_key_id, "master_key_id": "m", "nonce": b"n", "secret": b"s", **whose}
 
 
 async def test_a_simulation_knows_the_region_s_identities(opened: Store) -> None:

@@ -155,12 +155,13 @@ def _document(path: str | None) -> str:
     shown = path or "stdin"
     try:
         if path is None:
-            text = sys.stdin.read(LONGEST_AS_WRITTEN + 1)
+            text = sys.stdin.read(LONGEST_AS_WRITTEN + 1).removeprefix("\ufeff")
+            text.encode()  # in some locales what is not UTF-8 is read all the same
         else:
             with Path(path).open(encoding="utf-8-sig") as file:
                 text = file.read(LONGEST_AS_WRITTEN + 1)
         core.check(text)
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise Failed(Failure.INVALID, f"{shown}: the document is not UTF-8") from None
     except Failed as error:
         raise Failed(error.failure, f"{shown}: {error}") from None

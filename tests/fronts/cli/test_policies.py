@@ -185,13 +185,16 @@ def test_a_malformed_document_changes_nothing_and_is_one_line_with_its_place(mad
     assert "stdin: malformed policy: Statement[0].Condition.IpAddress.aws:SourceIp: '192.0.2.0/99' is neither" in line
     path.write_bytes(b"\xff\xfe{}")
     assert made("policy", "set", "jira", "--file", str(path)).line == f"sesrelay: {path}: the document is not UTF-8"
+    not_utf8 = SENDS.replace("2012-10-17", "\udcff")
+    assert made("policy", "check", stdin=not_utf8).line == "sesrelay: stdin: the document is not UTF-8"
     missing = tmp_path / "no.json"
     assert made("policy", "check", "--file", str(missing)).line == f"sesrelay: {missing}: No such file or directory"
     assert made("policy", "show", "jira").out == before
 
 
 def test_a_document_is_checked_without_setting_it(made: Cli) -> None:
-    assert made("policy", "check", stdin=SENDS).out == "ok\n"
+    for text in (SENDS, f"\N{ZERO WIDTH NO-BREAK SPACE}{SENDS}"):
+        assert made("policy", "check", stdin=text).out == "ok\n"
     assert made("policy", "check", "--json", stdin=SENDS).json == {"ok": True}
     assert "Statement is missing" in made("policy", "check", stdin="{}").line
 
