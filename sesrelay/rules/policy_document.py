@@ -264,6 +264,8 @@ def _text(place: str, value: Any, *, scalars: bool = False) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value of the document on one line, not too long."""
+    """A value of the document on one line, not too long; what is nested is not looked into."""
+    if isinstance(value, dict | list) and value:
+        return "{…}" if isinstance(value, dict) else "[…]"
     text = value if isinstance(value, _Literal) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"

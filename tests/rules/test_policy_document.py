@@ -118,7 +118,6 @@ TWICE = '{"Statement": {"Effect": "Allow", "Effect": "Deny", "Action": "*", "Res
         ("[]", "an object ({…}) is wanted, not []"),
         ("7", "an object ({…}) is wanted, not 7"),
         ("{}", "Statement is missing"),
-        ("[" * 4000, "nested too deeply"),
         (document(ALLOW, Version="2014-01-01"), 'Version: 2008-10-17 or 2012-10-17 is wanted, not "2014-01-01"'),
         (document(ALLOW, Version=["2012-10-17"]), "Version: "),
         (document(ALLOW, Id=7), "Id: a text is wanted, not 7"),
@@ -176,6 +175,15 @@ def test_a_fault_is_told_with_its_place(text: str, words: str) -> None:
 def test_a_number_of_any_length_does_no_harm() -> None:
     text = with_condition({"NumericEquals": {"aws:EpochTime": 0}}).replace(": 0}", ": " + "9" * 5500 + "}")
     assert "is no number" in fault(text)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_document_that_is_nested_deeply_is_refused(opening: str, closing: str, closed: bool) -> None:
+    for deep in (100, 900, 3000 if opening == "[" else 1000):
+        text = opening * deep + "1" + closing * deep * closed
+        assert fault(text)
+        assert fault(f'{{"Statement": {text}}}')
 
 
 def read_or_refused(text: str) -> None:
