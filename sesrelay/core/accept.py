@@ -117,7 +117,7 @@ class Acceptance:
         judge: Judge | None = None
         quota_units = 0
         if submission.origin is Origin.CLIENT:
-            candidate = self._candidate(submission, read)
+            candidate = self._candidate(submission, read, stamp.at)
             quota_units = candidate.quota_units
             judge = await self._advised(submission, candidate)
         message = self._message(submission, stamp, read)
@@ -167,7 +167,7 @@ class Acceptance:
             raise Refused(Refusal.MALFORMED, "Message header is too long")
         return read
 
-    def _candidate(self, submission: Submission, read: headers.Rewritten) -> acceptance.Candidate:
+    def _candidate(self, submission: Submission, read: headers.Rewritten, at: Micros) -> acceptance.Candidate:
         envelope = Mailbox(submission.mail_from, submission.mail_from)
         authors = (envelope,) if read.header_from is None else mailboxes.parse(read.header_from)
         sender = () if read.sender is None else mailboxes.parse(read.sender)
@@ -181,6 +181,9 @@ class Acceptance:
             submission.recipients_named,
             self._simulator,
             len(recipients) - simulated,
+            len(authors),
+            submission.client_address,
+            at,
         )
 
     async def _advised(self, submission: Submission, candidate: acceptance.Candidate) -> Judge:

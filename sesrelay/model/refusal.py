@@ -13,6 +13,8 @@ class Refusal(StrEnum):
     """Unknown key, wrong password, inactive key: one answer for all (SMTP-4)."""
     NOT_SUBSCRIBED = "not-subscribed"
     """Right password, but the account is closed or the region is not opened for it (SMTP-14)."""
+    MAY_NOT_SEND = "may-not-send"
+    """Right password, but the user's policies allow no mail from here, whatever it will be (CRED-5)."""
     LOGIN_UNAVAILABLE = "login-unavailable"
     """The store is out of reach or the master key is missing: says nothing about the password (SMTP-15)."""
 
@@ -23,7 +25,7 @@ class Refusal(StrEnum):
     LINE_TOO_LONG = "line-too-long"
     NO_RECIPIENTS = "no-recipients"
     NOT_AUTHORIZED = "not-authorized"
-    """The credentials were taken back while the session was open. details: the address that the message is from."""
+    """A policy says no. details: ARN of the user, action, ARN of the resource; none: the key was taken back."""
     SUSPENDED = "suspended"
     TOO_MANY_RECIPIENTS = "too-many-recipients"
     NOT_VERIFIED = "not-verified"

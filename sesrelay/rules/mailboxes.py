@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from email.errors import MessageError
+from email.header import decode_header, make_header
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -28,6 +30,9 @@ _LABELS: Final = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
 _PLAIN: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABELS}\Z")
 _USUAL: Final = re.compile(rf'(?:"[^"\\<>]*+"|[^"\\<>(),;:@\[\]]*+)[ \t]*<({_ATOM}(?:\.{_ATOM})*@{_LABELS})>\Z')
 """What nearly every From is; only a quicker way to the answer that the parser below gives."""
+_NAME: Final = re.compile(r'((?:"(?:[^"\\]|\\.)*+"|[^"<])*+)<')
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"')
+_PAIR: Final = re.compile(r"\\(.)")
 _BRACKETS: Final = str.maketrans("[]", "  ")
 
 
@@ -59,6 +64,20 @@ def _parse(field: bytes) -> tuple[Mailbox, ...]:
 
 _parse_again = lru_cache(maxsize=4096)(_parse)
 """Most mail of a process comes from few senders."""
+
+
+def display_name(mailbox: Mailbox) -> str:
+    """The name in front of an angle address, quotes and encoded words undone; "" without one."""
+    found = _NAME.match(mailbox.spelled)
+    if found is None:
+        return ""
+    name = _QUOTED.sub(lambda quoted: _PAIR.sub(r"\1", quoted[1]), found[1]).strip(" \t")
+    if "=?" not in name:
+        return name
+    try:
+        return str(make_header(decode_header(name)))
+    except (ValueError, LookupError, MessageError):  # an encoding that nobody knows, or broken: as it stands
+        return name
 
 
 def check_address(address: str) -> None:

@@ -9,11 +9,15 @@ import pytest
 
 from sesrelay.core.accept import Acceptance, Naming
 from sesrelay.model.account import VerifiedIdentities
+from sesrelay.model.clock import SECOND
 from sesrelay.model.message import Origin, SpooledBody
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules import permission
+from sesrelay.rules.policy import Permissions
 from sesrelay.store.errors import DatabaseAway
 from tests.clock import FakeClock
-from tests.core.fakes import ACCOUNT, KEY, NAMING, REGION, FakeHandOver, FakeStore, facts, submission
+from tests.core.fakes import ACCOUNT, KEY, NAMING, REGION, FakeHandOver, FakeStore, facts, holder, submission
+from tests.rules.test_policy import statement, text
 
 
 class Bench:
@@ -113,7 +117,8 @@ async def test_an_address_that_is_named_twice_gets_one_copy_and_counts_once(benc
 
 REFUSALS = [
     (Refusal.NOT_SUBSCRIBED, {"closed": True, "suspended": True}, {}),
-    (Refusal.NOT_AUTHORIZED, {"active_keys": frozenset(), "suspended": True}, {}),
+    (Refusal.NOT_AUTHORIZED, {"active_keys": {}, "suspended": True}, {}),
+    (Refusal.NOT_AUTHORIZED, {"active_keys": {KEY: holder(text(statement("Deny")))}, "suspended": True}, {}),
     (Refusal.SUSPENDED, {"suspended": True}, {"recipients_named": 51}),
     (Refusal.TOO_MANY_RECIPIENTS, {}, {"recipients_named": 51, "mail_from": "no@where.example"}),
     (Refusal.TOO_MANY_RECIPIENTS, {}, {"recipients": tuple(f"{n}@example.net" for n in range(51))}),
@@ -136,6 +141,69 @@ async def test_the_first_reason_in_the_order_of_the_rules_is_given_and_nothing_i
     assert bench.store.limits == before
     assert not bench.store.orders
     assert bench.hand_over.room == 1000
+
+
+FROM_NEWS_TO_US = text(
+    statement(
+        Condition={
+            "StringEquals": {"ses:FromAddress": "news@example.org", "ses:FromDisplayName": "The News"},
+            "ForAllValues:StringLike": {"ses:Recipients": "*@example.net"},
+            "IpAddress": {"aws:SourceIp": "192.0.2.0/24"},
+            "DateGreaterThan": {"aws:CurrentTime": "2014-01-01T00:00:00Z"},
+        }
+    )
+)
+
+
+async def test_policies_are_asked_about_everything_that_is_known_of_the_message(clock: FakeClock) -> None:
+    bench = Bench(clock, active_keys={KEY: holder(FROM_NEWS_TO_US)})
+    right = {
+        "content": b'From: "The News" <news@example.org>\r\n\r\n',
+        "mail_from": "bounces+1@example.org",
+        "recipients": ("a@example.net", "b@example.net"),
+        "client_address": "192.0.2.1",
+    }
+    await bench.acceptance.accept(submission(**right))
+    for wrong in (
+        {"content": b"From: The News <old@example.org>\r\n\r\n"},
+        {"content": b"From: Old News <news@example.org>\r\n\r\n"},
+        {"content": b"From: The News <news@example.org>, The News <old@example.org>\r\n\r\n"},
+        {"recipients": ("a@example.net", "b@example.com")},
+        {"client_address": "198.51.100.1"},
+    ):
+        refused = await bench.refusal(**(right | wrong))
+        assert refused.refusal is Refusal.NOT_AUTHORIZED, wrong
+        assert refused.details == (
+            f"arn:aws:iam::{ACCOUNT}:user/mailer",
+            "ses:SendRawEmail",
+            f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/example.org",
+        )
+    clock.set_wall(1_300_000_000 * SECOND)
+    assert (await bench.refusal(**right)).refusal is Refusal.NOT_AUTHORIZED
+
+
+async def test_a_message_without_from_is_its_envelope_senders(clock: FakeClock) -> None:
+    own = text(statement(Condition={"StringEquals": {"ses:FromAddress": "sender@example.com"}}))
+    bench = Bench(clock, active_keys={KEY: holder(own)})
+    await bench.acceptance.accept(submission(b"Subject: x\r\n\r\n"))
+    assert (await bench.refusal(content=b"Subject: x\r\n\r\n", mail_from="a@example.org")).details[0].endswith("mailer")
+
+
+async def test_a_policy_that_changed_meanwhile_is_judged_again_in_the_transaction(bench: Bench) -> None:
+    bench.store.binding = facts(version=2, active_keys={KEY: holder(text(statement("Deny")))})
+    assert (await bench.refusal()).refusal is Refusal.NOT_AUTHORIZED
+
+
+async def test_nothing_is_asked_for_a_user_who_may_always_send(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hot path: no context is built, no statement looked at."""
+
+    def fail(*_: Any) -> None:
+        raise AssertionError
+
+    await bench.acceptance.accept(submission())
+    monkeypatch.setattr(permission, "check", fail)
+    monkeypatch.setattr(Permissions, "decide", fail)
+    await bench.acceptance.accept(submission())
 
 
 async def test_all_failing_identities_are_named_together_as_they_were_spelled(clock: FakeClock) -> None:

@@ -24,6 +24,9 @@ _COMMANDS: Final = {
     "account": ("accounts", "account"),
     "limits": ("accounts", "limits"),
     "credentials": ("credentials", "credentials"),
+    "user": ("users", "user"),
+    "group": ("users", "group"),
+    "policy": ("policies", "policy"),
     "identity": ("identities", "identity"),
     "queue": ("queue", "queue"),
     "message": ("messages", "message"),
@@ -35,7 +38,7 @@ _COMMANDS: Final = {
 
 RESERVED: Final = frozenset(
     {
-        "policy", "explain", "suppression", "topic", "dns", "doctor", "backup", "restore", "accounts-balance",
+        "explain", "suppression", "topic", "dns", "doctor", "backup", "restore", "accounts-balance",
         "verify-identity", "send-email", "get-stats", "setup-dkim", "setup-notifications", "verify-email-address",
     }
 )  # fmt: skip

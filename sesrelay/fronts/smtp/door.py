@@ -39,7 +39,7 @@ class RelayDoor(Protocol):
     async def accept(self, submission: Submission) -> MessageId:
         """Returns when the message is durable. Refused."""
 
-    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def login(self, access_key_id: str, password: bytes, region: str, client_address: str) -> Login:
         """Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, LOGIN_UNAVAILABLE."""
 
 

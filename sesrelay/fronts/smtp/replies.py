@@ -111,6 +111,14 @@ def _not_verified(details: tuple[str, ...]) -> str:
     return head + (names if len(names) <= room else names[: room - 3] + "...")
 
 
+def _not_authorized(details: tuple[str, ...]) -> str:
+    """In SES's quotes: a backtick in front, an apostrophe behind."""
+    if len(details) < 3:
+        return "554 Access denied: User is not authorized to perform `ses:SendRawEmail'"
+    user, action, resource = details[:3]
+    return f"554 Access denied: User `{user}' is not authorized to perform `{action}' on resource `{resource}'"
+
+
 def _first(beginning: str, otherwise: str) -> Callable[[tuple[str, ...]], str]:
     """Words that end in the refusal's first detail."""
     return lambda details: beginning + (details[0] if details else otherwise)
@@ -119,13 +127,14 @@ def _first(beginning: str, otherwise: str) -> Callable[[tuple[str, ...]], str]:
 WORDS: Final[Mapping[Refusal, str | Callable[[tuple[str, ...]], str]]] = {
     Refusal.BAD_CREDENTIALS: "535 Authentication Credentials Invalid",
     Refusal.NOT_SUBSCRIBED: "535 Account not subscribed to SES",
+    Refusal.MAY_NOT_SEND: "535 User not authorized to call the SES SMTP endpoint",
     Refusal.LOGIN_UNAVAILABLE: "454 Temporary authentication failure",
     Refusal.TOO_LONG: "552 5.3.4 Message is too long.",
     Refusal.BARE_LINE_ENDING: "554 Transaction failed: Message contains a bare CR or LF, lines must end in CRLF.",
     Refusal.NUL_IN_MESSAGE: "554 Transaction failed: Message contains a NUL character.",
     Refusal.LINE_TOO_LONG: "554 Transaction failed: Message contains a line of more than 1000 octets.",
     Refusal.NO_RECIPIENTS: "554 Transaction failed: Missing recipients.",
-    Refusal.NOT_AUTHORIZED: "554 Access denied: User is not authorized to perform `ses:SendRawEmail'",
+    Refusal.NOT_AUTHORIZED: _not_authorized,
     Refusal.SUSPENDED: "554 Message rejected: Customer is suspended.",
     Refusal.TOO_MANY_RECIPIENTS: "554 Transaction failed: Recipient count exceeds 50.",
     Refusal.NOT_VERIFIED: _not_verified,

@@ -165,7 +165,9 @@ class SmtpServer(ShortWay):
         """Never a 535 for trouble of our own (SMTP-15)."""
         session = self._session
         try:
-            login = await self._around.relay.login(credentials.access_key_id, credentials.password, session.region)
+            login = await self._around.relay.login(
+                credentials.access_key_id, credentials.password, session.region, self._address
+            )
         except Refused as refused:
             log.info("smtp.login_refused", client=self._address, reason=refused.refusal.value)
             self._count_refusal(refused.refusal)

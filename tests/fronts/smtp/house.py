@@ -48,6 +48,7 @@ class Relay:
         self.submissions: list[Submission] = []
         self.bodies: list[bytes] = []
         self.logins: list[tuple[str, bytes, str]] = []
+        self.login_addresses: list[str] = []
         self.raises: BaseException | None = None
         self.login_raises: BaseException | None = None
         self.gate: asyncio.Event | None = None
@@ -63,8 +64,9 @@ class Relay:
         self.bodies.append(content if isinstance(content, bytes) else content.header + Path(content.path).read_bytes())
         return ID
 
-    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def login(self, access_key_id: str, password: bytes, region: str, client_address: str) -> Login:
         self.logins.append((access_key_id, password, region))
+        self.login_addresses.append(client_address)
         if self.gate is not None:
             await self.gate.wait()
         if self.login_raises is not None:

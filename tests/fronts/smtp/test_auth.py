@@ -88,6 +88,7 @@ def test_a_long_token_is_taken(house: House) -> None:
     [
         (Refusal.BAD_CREDENTIALS, INVALID),
         (Refusal.NOT_SUBSCRIBED, b"535 Account not subscribed to SES\r\n"),
+        (Refusal.MAY_NOT_SEND, b"535 User not authorized to call the SES SMTP endpoint\r\n"),
         (Refusal.LOGIN_UNAVAILABLE, b"454 Temporary authentication failure\r\n"),
     ],
 )
@@ -140,6 +141,14 @@ def test_the_region_of_a_login_is_the_sessions(house: House) -> None:
     client.send(b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\nQUIT\r\n")
     assert LOGGED_IN in client.rest()
     assert house.relay.logins == [(USER, PASSWORD, "eu-west-1")]
+
+
+def test_policies_hear_where_a_login_comes_from_whichever_way_it_is_read(house: House) -> None:
+    house.greeted().say(b"AUTH PLAIN " + PLAIN + b"\r\n", LOGGED_IN)
+    client = house.greeted()
+    client.say(b"HELP\r\n", b"214 EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY QUIT\r\n")
+    client.say(b"AUTH PLAIN " + PLAIN + b"\r\n", LOGGED_IN)
+    assert house.relay.login_addresses == ["127.0.0.1"] * 2
 
 
 def test_no_password_is_ever_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
