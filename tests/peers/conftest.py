@@ -17,6 +17,7 @@ from tests.standins.next_hop import NextHop
 from tests.standins.relay import ENDPOINT, RelayStandIn, free_port
 
 pytest.register_assert_rewrite("tests.peers.samples")
+from tests.peers.guide import block, filled  # noqa: E402 - behind the line above
 from tests.peers.samples import assert_only_the_relays_fields_differ, marked  # noqa: E402 - shows what differs
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sesrelay-peers"
@@ -77,9 +78,12 @@ def tunnel(tmp_path_factory: pytest.TempPathFactory, relay: RelayStandIn) -> Ite
     """The guide's "Setting Up a Secure Tunnel": stunnel adds TLS for those who have none; its port."""
     programs, folder, port = unpacked("stunnel"), tmp_path_factory.mktemp("tunnel"), free_port()
     (folder / "stunnel.conf").write_text(
-        f"foreground = yes\npid =\n"
-        f"[smtp-tls-wrapper]\naccept = 127.0.0.1:{port}\nclient = yes\nconnect = 127.0.0.1:{relay.tls_port}\n"
-        f"sni = {ENDPOINT}\ncheckHost = {ENDPOINT}\nverifyChain = yes\nCAfile = {relay.ca}\n"
+        "foreground = yes\npid =\n"
+        + filled(
+            block("stunnel", "stunnel.conf"),
+            relay,
+            {":2525": f":{port}", f"{ENDPOINT}:465": f"127.0.0.1:{relay.tls_port}"},
+        )
     )
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library(programs, "libwrap.so.0").parent)}
     with (folder / "log").open("wb") as log:
