@@ -10,6 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+from cryptography.x509 import load_pem_x509_certificate
 
 from tests.peers.conftest import Arrived, Check, run, unpacked
 from tests.peers.guide import block, filled
@@ -27,6 +30,8 @@ LIBRARIES = {
     "jakarta": ("jakarta-mail.jar", "jakarta-activation.jar"),
 }
 TRUST = "changeit"
+SUBJECT = f"by Java {uuid.uuid4().hex}"
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 @cache
@@ -35,37 +40,38 @@ def home() -> Path:
     return min(unpacked("java").glob("usr/lib/jvm/*/bin/javac")).parents[1]
 
 
+def trust(relay: RelayStandIn, file: Path) -> None:
+    """Writes what ``keytool -importcert`` would, without starting Java."""
+    ca = PKCS12Certificate(load_pem_x509_certificate(relay.ca.read_bytes()), b"sesrelay")
+    file.write_bytes(serialize_java_truststore([ca], BestAvailableEncryption(TRUST.encode())))
+
+
 class Java:
-    """An unpacked JDK that knows the relay's name and its CA, and one of the two libraries."""
+    """An unpacked JDK that knows the relay's name and its CA, and one of the two libraries; both programs compiled."""
 
     def __init__(self, folder: Path, relay: RelayStandIn, library: str) -> None:
-        self._folder, self._library = folder, library
+        self._folder = folder
         jars = [unpacked("java") / "usr/share/java" / name for name in LIBRARIES[library]]
         self._classes = ":".join(map(str, [folder, *jars]))
         (folder / "hosts").write_text(f"127.0.0.1 {ENDPOINT} localhost\n")
-        run(
-            [
-                *(home() / "bin/keytool", "-importcert", "-noprompt", "-alias", "sesrelay", "-file", relay.ca),
-                *("-keystore", folder / "trust", "-storepass", TRUST),
-            ],
-            {},
-        )
-
-    def compile(self, name: str, source: str) -> None:
-        (self._folder / f"{name}.java").write_text(source.replace("javax.mail", f"{self._library}.mail"))
-        run([home() / "bin/javac", "-cp", self._classes, self._folder / f"{name}.java"], {})
+        trust(relay, folder / "trust")
+        send = filled(SEND, relay, {'"587"': f'"{relay.starttls_port}"', "by Java": f"{SUBJECT} {library}"})
+        sources = {folder / "Send.java": send, folder / "JiraSender.java": JIRA_SENDER}
+        for file, source in sources.items():
+            file.write_text(source.replace("javax.mail", f"{library}.mail"))
+        run([home() / "bin/javac", *(f"-J{one}" for one in QUICK), "-cp", self._classes, *sources], {})
 
     def command(self, name: str, *arguments: str) -> list[str | Path]:
         return [
-            *(home() / "bin/java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", self._classes),
-            *(f"-Djdk.net.hosts.file={self._folder / 'hosts'}", f"-Djavax.net.ssl.trustStore={self._folder / 'trust'}"),
-            *(f"-Djavax.net.ssl.trustStorePassword={TRUST}", name, *arguments),
+            *(home() / "bin/java", *QUICK, "-cp", self._classes, f"-Djdk.net.hosts.file={self._folder / 'hosts'}"),
+            *(f"-Djavax.net.ssl.trustStore={self._folder / 'trust'}", f"-Djavax.net.ssl.trustStorePassword={TRUST}"),
+            *(name, *arguments),
         ]
 
 
-@pytest.fixture(scope="module", params=LIBRARIES)
-def java(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, relay: RelayStandIn) -> Java:
-    return Java(tmp_path_factory.mktemp(request.param), relay, request.param)
+@pytest.fixture(scope="module")
+def javas(tmp_path_factory: pytest.TempPathFactory, relay: RelayStandIn) -> dict[str, Java]:
+    return {library: Java(tmp_path_factory.mktemp(library), relay, library) for library in LIBRARIES}
 
 
 class Jira:
@@ -90,11 +96,16 @@ class Jira:
 
 
 @pytest.fixture(scope="module", params=["smtp", "smtps"])
-def jira(request: pytest.FixtureRequest, java: Java, relay: RelayStandIn) -> Iterator[Jira]:
-    port = relay.starttls_port if request.param == "smtp" else relay.tls_port
-    java.compile("JiraSender", JIRA_SENDER)
-    form = (request.param, ENDPOINT, str(port), relay.user_name, relay.password, SENDER, RECIPIENT)
-    made = Jira(java.command("JiraSender", *form))
+def protocol(request: pytest.FixtureRequest) -> str:
+    assert isinstance(request.param, str)
+    return request.param
+
+
+@pytest.fixture(scope="module", params=LIBRARIES)
+def jira(request: pytest.FixtureRequest, javas: dict[str, Java], relay: RelayStandIn, protocol: str) -> Iterator[Jira]:
+    port = relay.starttls_port if protocol == "smtp" else relay.tls_port
+    form = (protocol, ENDPOINT, str(port), relay.user_name, relay.password, SENDER, RECIPIENT)
+    made = Jira(javas[request.param].command("JiraSender", *form))
     yield made
     made.end()
 
@@ -104,10 +115,9 @@ def test_jira_sends_a_message(jira: Jira, arrives_unchanged: Check, sample: str)
     arrives_unchanged(SAMPLES[sample], jira.send)
 
 
-def test_the_guides_java_program_sends_its_mail(java: Java, relay: RelayStandIn, arrived: Arrived) -> None:
-    mark = uuid.uuid4().hex
-    java.compile("Send", filled(SEND, relay, {'"587"': f'"{relay.starttls_port}"', "by Java": mark}))
-    run(java.command("Send"), {})
-    fields, body = parts(arrived(mark))
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_guides_java_program_sends_its_mail(javas: dict[str, Java], library: str, arrived: Arrived) -> None:
+    run(javas[library].command("Send"), {})
+    fields, body = parts(arrived(f"{SUBJECT} {library}"))
     assert {f"From: {SENDER}\r\n".encode(), f"To: {RECIPIENT}\r\n".encode()} <= set(fields)
     assert body == b"Hello.\r\n"
