@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.guide import block, filled
+from tests.peers.samples import assert_only_the_relays_fields_differ, marked
 from tests.standins.next_hop import NextHop
 from tests.standins.relay import ENDPOINT, RelayStandIn, free_port
-
-pytest.register_assert_rewrite("tests.peers.samples")
-from tests.peers.guide import block, filled  # noqa: E402 - behind the line above
-from tests.peers.samples import assert_only_the_relays_fields_differ, marked  # noqa: E402 - shows what differs
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sesrelay-peers"
 """Where tests/peers/install unpacks."""
