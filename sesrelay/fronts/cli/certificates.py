@@ -23,6 +23,8 @@ from sesrelay.model.clock import SECOND, Micros
 from sesrelay.model.failure import Failed, Failure
 
 VALID: Final = timedelta(days=3650)
+COMMON_NAME_LENGTH: Final = 64
+"""RFC 5280, ub-common-name."""
 _KEY_USAGES: Final = (
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
     "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
@@ -83,13 +85,8 @@ class Authority:
     def server(self, service_domain: str, regions: tuple[str, ...], now: Micros) -> Server:
         """A certificate for every name of the relay, signed by this authority."""
         key = rsa.generate_private_key(65537, 2048)
-        # Old clients read no SAN, and Perl's SES.pm compares the subject with the API's host name. A CN has 64
-        # characters.
-        common_names = (f"email.{regions[0]}.{service_domain}", service_domain, "localhost")
-        common_name = next(name for name in common_names if len(name) <= 64)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         certificate = (
-            _begin(subject, self.certificate.subject, key.public_key(), now)
+            _begin(_subject(service_domain, regions), self.certificate.subject, key.public_key(), now)
             .add_extension(_alternative_names(server_names(service_domain, regions)), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage("digital_signature", "key_encipherment"), critical=True)
@@ -111,6 +108,13 @@ def server_names(service_domain: str, regions: tuple[str, ...]) -> list[str]:
     """Every name under which clients reach the relay: the endpoints of all regions, and this machine."""
     endpoints = [f"{service}.{region}.{service_domain}" for region in regions for service in ("email-smtp", "email")]
     return [*endpoints, service_domain, "localhost"]
+
+
+def _subject(service_domain: str, regions: tuple[str, ...]) -> x509.Name:
+    """Amazon's SES.pm compares it with ``/CN=`` and the API's host name, which differs by region."""
+    endpoints = [name for region in regions if len(name := f"email.{region}.{service_domain}") <= COMMON_NAME_LENGTH]
+    other = service_domain if len(service_domain) <= COMMON_NAME_LENGTH else "localhost"
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in endpoints or [other]])
 
 
 def _begin(
