@@ -51,5 +51,9 @@ def test_phps_mail_goes_through_msmtp(msmtp: Msmtp, arrived: Arrived, tmp_path: 
     sendmail = f"{msmtp.program} -C {msmtp.file} -t"
     script = tmp_path / "mail.php"
     script.write_text(f"<?php exit(mail('{RECIPIENT}', '{mark}', \"Hello.\\n.\\n\") ? 0 : 1);")
-    run([php, "-n", "-d", f"sendmail_path={sendmail}", script], msmtp.environment)
+    libraries = [
+        programs["LD_LIBRARY_PATH"] for programs in (msmtp.environment, own_environment(unpacked("php"), tmp_path))
+    ]
+    environment = msmtp.environment | {"LD_LIBRARY_PATH": ":".join(libraries)}
+    run([php, "-n", "-d", f"sendmail_path={sendmail}", script], environment)
     assert arrived(mark).endswith(b"\r\n\r\nHello.\r\n.\r\n\r\n")  # mail() adds a line end
