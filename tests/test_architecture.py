@@ -25,7 +25,7 @@ BELOW: dict[str, set[str]] = {
     "delivery": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "events": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "runtime": {
-        *("model", "core", "store", "settings", "configuration", "resolver", "killpoints", "wiring"),
+        *("model", "rules", "core", "store", "settings", "configuration", "resolver", "killpoints", "wiring"),
         *("fronts.smtp", "delivery", "events"),
     },
     "wiring": {

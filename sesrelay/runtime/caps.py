@@ -14,8 +14,9 @@ import hashlib
 import mmap
 import os
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import Final
+
+from sesrelay.model.client import customer
 
 PLACES: Final = 1 << 15
 _TABLE: Final = PLACES + 1  # the first number of a table is the worker's total
@@ -94,7 +95,7 @@ class NodeCaps:
         self._counts[base + place] += number
 
     def _find_place(self, address: str) -> int:
-        digest = hashlib.blake2b(_customer(address), digest_size=8, key=self._key).digest()
+        digest = hashlib.blake2b(customer(address), digest_size=8, key=self._key).digest()
         return 1 + int.from_bytes(digest, "big") % PLACES
 
     def _lock(self) -> None:
@@ -103,15 +104,3 @@ class NodeCaps:
 
     def _unlock(self) -> None:
         fcntl.lockf(self.fd, fcntl.LOCK_UN)
-
-
-def _customer(address: str) -> bytes:
-    """Whom an address is counted for: an IPv4 address, an IPv6 network of 64 bits, or the text as it is."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address.encode()
-    if isinstance(parsed, IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return mapped.packed if mapped else parsed.packed[:8]
-    return parsed.packed

@@ -25,6 +25,7 @@ from sesrelay.runtime.logs import PlainLog
 from sesrelay.runtime.plan import Plan, PlanFault, read
 from sesrelay.runtime.status import Answer, StatusProtocol, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
+from sesrelay.runtime.tally import NodeTally
 
 DONE: Final = 0
 TRY_AGAIN: Final = 1
@@ -109,6 +110,8 @@ class Supervisor:
         return Surroundings(
             node=node.name(data_dir, chance),
             lock_fd=lock_fd,
+            tally_fd=NodeTally.memory(),
+            tally_key=chance(16),
             clock=self._clock,
             log=self._log,
             chance=chance,

@@ -28,6 +28,7 @@ from sesrelay.runtime.https import HttpsPort, application
 from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.runtime.metrics import WorkerMetrics
 from sesrelay.runtime.roles import Roles
+from sesrelay.runtime.tally import FAILED_LOGINS, LOGINS, NodeTally
 from sesrelay.settings import Retention, Settings
 from sesrelay.store.errors import DatabaseAway, StorageFull, StoreError
 from sesrelay.store.retention import Keep
@@ -44,6 +45,11 @@ ORPHAN_DRAIN_SECONDS: Final = 5.0
 """Without a supervisor: somebody wants to start a new one soon."""
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """The store's thread gets its turn after so long; design notes, section 2, have the measurement."""
+
+LOGIN_HALF_LIFE_SECONDS: Final = 86_400
+"""Of what is known of a login that succeeded."""
+MOST_FAILED_LOGINS: Final = 200
+"""Of one name; more would only be remembered for longer."""
 
 log = structlog.get_logger()
 
@@ -125,6 +131,10 @@ class Worker:
             chance=chance,
             spread=spread,
             caps=caps,
+            failed_logins=self._tally(
+                order, FAILED_LOGINS, settings.smtp.failed_login_half_life_seconds, MOST_FAILED_LOGINS
+            ),
+            logins=self._tally(order, LOGINS, LOGIN_HALF_LIFE_SECONDS, 1),
             counts=self._metrics,
         )
         parts.store.watch_batches(self._metrics.committed)
@@ -146,6 +156,10 @@ class Worker:
         house = House(parts.store, parts.relay, self._clock, self._metrics, _keep(settings.retention))
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
+
+    def _tally(self, order: Message, table: int, half_life_seconds: float, most: float) -> NodeTally:
+        memory = (order["tally_fd"], table, bytes.fromhex(order["tally_key"]))
+        return NodeTally(*memory, self._clock, half_life_seconds=half_life_seconds, most=most)
 
     async def _listen(self, sockets: dict[str, int], settings: Settings, parts: Parts) -> None:
         loop = asyncio.get_running_loop()

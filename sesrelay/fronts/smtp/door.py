@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from sesrelay.core.guard import LoginGuard
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
 from sesrelay.fronts.smtp.tls import TlsContexts
@@ -44,12 +45,22 @@ class Counters(Protocol):
     def refused(self, reason: str) -> None:
         """A login or a message got a refusal of this name."""
 
+    def login_delayed(self) -> None:
+        """A login waits, because of those that failed before it."""
+
 
 class Connection(Protocol):
     """What a door asks of its connections."""
 
     alive: bool
     """The client gave a sign of life; the door sets it back when it has seen it."""
+
+    @property
+    def logged_in(self) -> bool:
+        """A login succeeded."""
+
+    def login_overdue(self) -> None:
+        """None did for too long."""
 
     def became_idle(self) -> None:
         """It gave none for too long."""
@@ -84,6 +95,7 @@ class Surroundings:
     memory: WorkerOctets
     endpoints: Mapping[str, str]
     """Region to endpoint name, the default region first."""
+    guard: LoginGuard
 
 
 class Door:
@@ -158,7 +170,8 @@ class Door:
 
     async def _watch(self) -> None:
         """One look at everybody, ten times in the span that matters: a sign of life costs no more than a flag."""
-        every = min(self.bounds.idle_seconds, self.bounds.session_seconds) / _LOOKS
+        bounds = self.bounds
+        every = min(bounds.idle_seconds, bounds.session_seconds, bounds.login_seconds) / _LOOKS
         while self._connections:
             await self.around.clock.sleep(every)
             now = self.around.clock.monotonic()
@@ -173,6 +186,8 @@ class Door:
             watched.seen = now
             connection.became_idle()
         age = now - watched.opened
+        if age >= self.bounds.login_seconds and not connection.logged_in:
+            connection.login_overdue()
         if age >= self.bounds.session_seconds:
             connection.became_old(much_too_old=age >= 2 * self.bounds.session_seconds)
 

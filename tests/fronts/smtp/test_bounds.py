@@ -136,6 +136,30 @@ def test_an_old_session_ends_at_its_next_command(house: House) -> None:
     assert client.rest() == TOO_OLD
 
 
+def test_a_session_has_to_log_in(house: House) -> None:
+    client = house.greeted(login_seconds=100)
+    house.advance(95)
+    client.say(b"NOOP\r\n", OK)
+    house.advance(11)
+    assert client.rest() == b"421 Connection closed by server. No authentication in time.\r\n"
+
+
+def test_who_has_logged_in_in_time_may_stay(house: House) -> None:
+    client = house.logged_in(login_seconds=100)
+    house.advance(250)
+    client.say(b"NOOP\r\n", OK)
+
+
+def test_a_login_under_way_is_not_overdue(house: House) -> None:
+    client = house.greeted(login_seconds=100)
+    house.relay.gate = asyncio.Event()
+    client.send(b"AUTH PLAIN " + PLAIN + b"\r\n")
+    house.until(lambda: len(house.relay.logins) == 1)
+    house.advance(250)
+    house.call(house.relay.gate.set)
+    client.expect(b"235 Authentication successful.\r\n")
+
+
 def test_an_old_session_may_finish_its_message(house: House) -> None:
     client = house.logged_in(session_seconds=100)
     client.say(ENVELOPE, OK + OK + GO)

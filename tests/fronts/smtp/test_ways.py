@@ -17,7 +17,7 @@ from sesrelay.fronts.smtp.door import Surroundings
 from sesrelay.fronts.smtp.server import SmtpServer, front_door
 from sesrelay.settings import Listener, Smtp
 from tests.clock import FakeClock
-from tests.fronts.smtp.house import ENDPOINTS, PASSWORD, PLAIN, USER, Counts, Relay, Spool
+from tests.fronts.smtp.house import ENDPOINTS, PASSWORD, PLAIN, USER, Counts, Relay, Spool, guard
 
 
 class LongWay(SmtpServer):
@@ -66,7 +66,7 @@ async def replies(kind: type[SmtpServer], chunks: list[bytes], folder: Path) -> 
     relay = Relay()
     around = Surroundings(
         relay, NoTls(), WorkerConnections(at_all=9, per_address=9), FakeClock(), bytes, Counts(), Spool(folder).open,
-        WorkerOctets(1 << 20), ENDPOINTS,
+        WorkerOctets(1 << 20), ENDPOINTS, guard(),
     )  # fmt: skip
     door = front_door(Smtp(message_octets=2000, session_bad_commands=12, session_recipients=8), Listener(), around)
     connection = kind(door)
