@@ -51,6 +51,9 @@ class Counts(Protocol):
     def refused(self, reason: str) -> None:
         """A login or a message was refused, by this name."""
 
+    def connection_refused(self) -> None:
+        """A client was told that there are too many."""
+
     def login_delayed(self) -> None:
         """A login waits, because of those that failed before it."""
 

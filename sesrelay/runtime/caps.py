@@ -29,13 +29,23 @@ class NodeCaps:
     """The counts of one set of workers. ``worker`` is the place of this process among them."""
 
     def __init__(
-        self, fd: int, workers: int, worker: int, key: bytes, *, connections: int, connections_per_address: int
+        self,
+        fd: int,
+        workers: int,
+        worker: int,
+        key: bytes,
+        *,
+        connections: int,
+        connections_per_address: int,
+        connections_here: int,
     ) -> None:
+        """``connections_here``: as many as this worker has file descriptors for."""
         self.fd = fd
         self._worker = worker
         self._bases = [number * _TABLE for number in range(workers)]
         self._key = key
         self._most = connections
+        self._most_here = connections_here
         self._most_per_address = connections_per_address
         self._place = lru_cache(_KNOWN_ADDRESSES)(self._find_place)
         self._counts = memoryview(mmap.mmap(fd, workers * _TABLE * _INTEGER)).cast("I")
@@ -52,7 +62,9 @@ class NodeCaps:
         place = self._place(address)
         self._lock()
         try:
-            if self._sum(0) >= self._most or self._sum(place) >= self._most_per_address:
+            if self.connections_here() >= self._most_here or self._sum(0) >= self._most:
+                return False
+            if self._sum(place) >= self._most_per_address:
                 return False
             self._add(place, 1)
         finally:

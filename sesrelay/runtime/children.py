@@ -97,6 +97,7 @@ class WorkerSet:
             *(self._caps_fd, plan.workers, 0, self._caps_key),
             connections=plan.connections,
             connections_per_address=plan.connections_per_address,
+            connections_here=0,
         )
         self._unreleased: list[str] = []
         self._keepers: list[asyncio.Task[None]] = []

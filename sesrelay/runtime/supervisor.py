@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from sesrelay.runtime import node
+from sesrelay.runtime import descriptors, node
 from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet
 from sesrelay.runtime.clock import SystemClock, chance, system_clock
 from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
@@ -257,6 +257,7 @@ class Supervisor:
 
 def main() -> int:
     """``python -m sesrelay.runtime.supervisor CONFIG``."""
+    descriptors.raise_limit()
     notifier = Notifier(os.environ, os.getpid())
     doors = Doors(passed_sockets(os.environ, os.getpid()))
     return asyncio.run(Supervisor(Path(sys.argv[1]), notifier, doors).run())

@@ -19,7 +19,7 @@ import structlog
 from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.server import front_door
 from sesrelay.model.clock import DAY, Clock
-from sesrelay.runtime import logs
+from sesrelay.runtime import descriptors, logs
 from sesrelay.runtime.caps import NodeCaps
 from sesrelay.runtime.channel import Channel, Message
 from sesrelay.runtime.clock import chance, spread, system_clock
@@ -123,6 +123,7 @@ class Worker:
             *(order["caps_fd"], order["workers"], order["number"], bytes.fromhex(order["caps_key"])),
             connections=settings.smtp.node_connections,
             connections_per_address=settings.smtp.node_connections_per_address,
+            connections_here=_sessions_here(settings, order["workers"]),
         )
         parts = build(
             settings,
@@ -235,6 +236,15 @@ class Worker:
 def _keep(retention: Retention) -> Keep:
     days = (retention.bodies_days, retention.captured_days, retention.history_days)
     return Keep(*(round(number * DAY) for number in days))
+
+
+def _sessions_here(settings: Settings, workers: int) -> int:
+    """How many this worker has descriptors for; says so when that is less than its share."""
+    limit = descriptors.limit()
+    most = descriptors.for_sessions(limit)
+    if most < settings.smtp.node_connections / workers:
+        log.warning("few file descriptors: this bounds sessions", descriptors=limit, sessions_here=most)
+    return most
 
 
 def _one_line(fault: BaseException) -> str:

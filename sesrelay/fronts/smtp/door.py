@@ -45,6 +45,9 @@ class Counters(Protocol):
     def refused(self, reason: str) -> None:
         """A login or a message got a refusal of this name."""
 
+    def connection_refused(self) -> None:
+        """There were too many, of its address or in all."""
+
     def login_delayed(self) -> None:
         """A login waits, because of those that failed before it."""
 
@@ -147,7 +150,10 @@ class Door:
 
     def opened(self, connection: Connection, address: str) -> bool:
         """False: there are too many, of this address or in all; or it has no address, because it is gone already."""
-        if self.draining or not address or not self.around.caps.admit(address):
+        if self.draining or not address:
+            return False
+        if not self.around.caps.admit(address):
+            self.around.counters.connection_refused()
             return False
         now = self.around.clock.monotonic()
         self._connections[connection] = _Watched(now, now)

@@ -82,13 +82,16 @@ class Counts:
     def __init__(self) -> None:
         self.messages: list[int] = []
         self.reasons: list[str] = []
-        self.delays = 0
+        self.delays = self.turned_away = 0
 
     def accepted(self, recipients: int) -> None:
         self.messages.append(recipients)
 
     def refused(self, reason: str) -> None:
         self.reasons.append(reason)
+
+    def connection_refused(self) -> None:
+        self.turned_away += 1
 
     def login_delayed(self) -> None:
         self.delays += 1

@@ -31,6 +31,7 @@ def test_too_many_connections_from_one_address(house: House) -> None:
     first.expect(GREETING)
     second.expect(GREETING)
     assert house.connect(port).rest() == TOO_MANY
+    assert house.counts.turned_away == 1
     first.say(b"QUIT\r\n", b"221 Bye\r\n")
     house.until(lambda: door.connections == 1)
     house.connect(port).expect(GREETING)
