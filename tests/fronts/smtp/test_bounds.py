@@ -314,6 +314,26 @@ def test_a_client_that_reads_no_replies_gets_no_more_and_costs_no_memory(house: 
     thread.join()
 
 
+@pytest.mark.parametrize("mode", ["tls", "starttls"])
+def test_a_client_that_reads_no_replies_is_cut_off_in_the_end(
+    house: House, mode: Literal["tls", "starttls"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sesrelay.fronts.smtp.door.TLS_CLOSE_SECONDS", 0.1)
+    door, port = house.open(mode)
+    client = house.secure(port) if mode == "tls" else house.connect(port)
+    client.expect(GREETING)
+    client.socket.settimeout(0.1)
+    with contextlib.suppress(OSError):
+        while True:
+            client.send(b"HELP\r\n" * 10_000)
+    house.until(lambda: bool(house.made[0]._held & UNREAD))
+    house.advance(361)
+    if mode == "starttls":  # in clear nothing but its silence tells that it does not take the last word
+        house.advance(361)
+    house.until(lambda: house.made[0]._gone)
+    assert door.connections == 0
+
+
 def test_many_commands_at_once_leave_the_loop_to_others_and_keep_their_order(house: House) -> None:
     client = house.logged_in()
     client.send(b"NOOP\r\nVRFY x\r\n" * 2000 + b"QUIT\r\n")
