@@ -221,8 +221,10 @@ class Abuse:
         return self
 
     def __exit__(self, *_: object) -> None:
+        ended = self.process.poll()
         self.process.kill()
         self.process.communicate()
+        assert ended is None, "the abuse did not last"
 
     def wait_for_idle(self, number: int) -> None:
         """Until so many sessions are open."""
@@ -241,7 +243,7 @@ async def _attack(target: Target, kind: str, number: int) -> None:
             await asyncio.sleep(STEP_SECONDS)
         await running
 
-    await asyncio.gather(*(one(each) for each in range(number)), return_exceptions=True)
+    await asyncio.gather(*(one(each) for each in range(number)))
 
 
 # Measuring
@@ -302,7 +304,7 @@ def main() -> int:
     """The figures of every kind, on a relay of its own."""
     parser = argparse.ArgumentParser(description="what abuse does to others")
     parser.add_argument("kinds", nargs="*", default=list(KINDS))
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=20, help="of each measurement; 0: none")
     parser.add_argument("--idle", type=int, default=10_000, help="idle sessions; 0: none")
     parser.add_argument("--attack", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -313,7 +315,7 @@ def main() -> int:
     # Not on a disk: its moods are no abuse, and far greater than what is measured.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="sesrelay-abuse-", dir=memory) as folder:
-        return show(Path(folder), options.kinds, options.seconds, options.idle)
+        return show(Path(folder), options.kinds if options.seconds else [], options.seconds, options.idle)
 
 
 def show(folder: Path, kinds: Sequence[str], seconds: float, idle_sessions: int) -> int:
