@@ -14,6 +14,7 @@ import base64
 import contextlib
 import itertools
 import json
+import signal
 import socket
 import ssl
 import statistics
@@ -312,6 +313,7 @@ def main() -> int:
         *place, kind, number = json.loads(options.attack)
         asyncio.run(_attack(Target(*place), kind, number))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves no relay behind
     # Not on a disk: its moods are no abuse, and far greater than what is measured.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="sesrelay-abuse-", dir=memory) as folder:

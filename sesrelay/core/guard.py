@@ -23,6 +23,8 @@ from typing import Final, Protocol
 from sesrelay.model.client import customer, network
 from sesrelay.rules.patience import Patience, wait_seconds
 
+_FRESH: Final = 0.9
+"""A login of the last hours need not be written down again."""
 _KNOWN: Final = 0.5
 """Logins are counted as at most one and fade with a half-life of a day: known for a day."""
 
@@ -76,7 +78,8 @@ class LoginGuard:
     def succeeded(self, address: str, access_key_id: str) -> None:
         """The client is who it says. What its address did with other keys stays."""
         pair = _pair(address, access_key_id)
-        self._logins.add(pair)
+        if self._logins.number(pair) < _FRESH:
+            self._logins.add(pair)
         self._failures.take_back(pair)
 
 
