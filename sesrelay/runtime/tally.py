@@ -58,8 +58,11 @@ class NodeTally:
 
     def number(self, name: bytes) -> float:
         """What has not faded yet."""
+        places = self._places(name)
+        if not self._table[places[0]]:  # mostly nothing is there, and each new connection asks
+            return 0.0
         now = self._clock.monotonic()
-        return min([self._at(place, now) for place in self._places(name)])
+        return min([self._at(place, now) for place in places])
 
     def add(self, name: bytes) -> None:
         """One more, to the most."""
