@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ALLOWED_RATIO = 1.5
@@ -51,6 +52,7 @@ class Target:
         return f"MAIL FROM:<{self.sender}>\r\nRCPT TO:<somebody@next-hop.example>\r\nDATA\r\n".encode()
 
 
+@cache
 def trusting() -> ssl.SSLContext:
     """Certificates are not what is measured."""
     context = ssl.create_default_context()
