@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from sesrelay.configuration import certificate_files
 from sesrelay.core.accept import Naming
+from sesrelay.core.guard import GuardBounds, LoginGuard, Tally
 from sesrelay.core.relay import Relay
 from sesrelay.delivery.attempt import Envelopes
 from sesrelay.delivery.dialing import Dialer
@@ -30,10 +31,11 @@ from sesrelay.model.clock import HOUR, MINUTE, SECOND, Clock
 from sesrelay.model.message import AttemptResult, Claim, Settlement
 from sesrelay.resolver import Resolver
 from sesrelay.rules import verp
+from sesrelay.rules.patience import Patience
 from sesrelay.rules.retries import Schedule
 from sesrelay.rules.routing import Routes, read_route
 from sesrelay.rules.sandbox import simulator_domains
-from sesrelay.settings import Settings, endpoints
+from sesrelay.settings import Settings, Smtp, endpoints
 from sesrelay.store import Store, StoreOptions
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.keyring import load as load_keyring
@@ -49,6 +51,12 @@ class Counts(Protocol):
 
     def refused(self, reason: str) -> None:
         """A login or a message was refused, by this name."""
+
+    def connection_refused(self) -> None:
+        """A client was told that there are too many."""
+
+    def login_delayed(self) -> None:
+        """A login waits, because of those that failed before it."""
 
     def settled(self, outcome: str, seconds: float) -> None:
         """A recipient reached this state, so long after acceptance."""
@@ -94,6 +102,8 @@ def build(
     chance: Callable[[int], bytes],
     spread: Callable[[], float],
     caps: NodeConnections,
+    failed_logins: Tally,
+    logins: Tally,
     counts: Counts,
 ) -> Parts:
     """Everything of a worker. Raises StoreError (also for the keyring), OSError, and BadPair (certificate)."""
@@ -140,6 +150,7 @@ def build(
         spool=store.spool,
         memory=WorkerOctets(settings.smtp.worker_body_octets),
         endpoints=names,
+        guard=LoginGuard(failed_logins, logins, _guard_bounds(settings.smtp)),
     )
     publisher = Publisher(relay.notices, clock, settings.service_domain, names)
     return Parts(store, relay, lease, delivery, publisher, front)
@@ -148,6 +159,15 @@ def build(
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:
     return Naming(
         settings.service_domain, settings.regions, names, received_shows_client=settings.smtp.received_shows_client
+    )
+
+
+def _guard_bounds(smtp: Smtp) -> GuardBounds:
+    first, longest = smtp.failed_login_first_seconds, smtp.failed_login_longest_seconds
+    return GuardBounds(
+        address=Patience(smtp.node_failed_logins_per_address, first, longest),
+        key_in_network=Patience(smtp.node_failed_logins_per_key_and_network, first, longest),
+        key=Patience(smtp.node_failed_logins_per_key, first, smtp.failed_login_longest_seconds_per_key),
     )
 
 

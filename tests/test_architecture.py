@@ -26,7 +26,18 @@ BELOW: dict[str, set[str]] = {
     "delivery": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "events": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "runtime": {
-        *("model", "core", "store", "settings", "configuration", "certificates", "resolver", "killpoints", "wiring"),
+        *(
+            "model",
+            "rules",
+            "core",
+            "store",
+            "settings",
+            "configuration",
+            "certificates",
+            "resolver",
+            "killpoints",
+            "wiring",
+        ),
         *("fronts.smtp", "delivery", "events"),
     },
     "wiring": {

@@ -32,6 +32,8 @@ from sesrelay.rules.sandbox import is_simulated, simulator_domains
 from sesrelay.store.accepting import Accepted, AcceptOrder, Judge
 from sesrelay.store.errors import StoreError, UnknownAccount
 
+LONG_SENDERS: Final = 2048
+"""Octets of From and Sender beyond which they are not read on the event loop: far more than anybody's."""
 BIG_HEADER: Final = 65_536
 """Octets of header beyond which reading it goes to a thread: the loop serves others meanwhile."""
 UNIQUES_AT_ONCE: Final = 64
@@ -115,12 +117,13 @@ class Acceptance:
         else:
             read = await self._read(submission, stamp)
         judge: Judge | None = None
+        candidate: acceptance.Candidate | None = None
         quota_units = 0
         if submission.origin is Origin.CLIENT:
-            candidate = self._candidate(submission, read, stamp.at)
+            candidate = await self._candidate_of(submission, read, stamp.at)
             quota_units = candidate.quota_units
             judge = await self._advised(submission, candidate)
-        message = self._message(submission, stamp, read)
+        message = self._message(submission, stamp, read, candidate)
         invocation_id = submission.invocation_id or read.invocation_id
         order = AcceptOrder(
             message,
@@ -167,6 +170,11 @@ class Acceptance:
             raise Refused(Refusal.MALFORMED, "Message header is too long")
         return read
 
+    async def _candidate_of(self, submission: Submission, read: headers.Rewritten, at: Micros) -> acceptance.Candidate:
+        if len(read.header_from or b"") + len(read.sender or b"") <= LONG_SENDERS:
+            return self._candidate(submission, read, at)
+        return await asyncio.to_thread(self._candidate, submission, read, at)
+
     def _candidate(self, submission: Submission, read: headers.Rewritten, at: Micros) -> acceptance.Candidate:
         envelope = Mailbox(submission.mail_from, submission.mail_from)
         authors = (envelope,) if read.header_from is None else mailboxes.parse(read.header_from)
@@ -212,7 +220,13 @@ class Acceptance:
         except StoreError as error:
             raise Refused(Refusal.UNAVAILABLE) from error
 
-    def _message(self, submission: Submission, stamp: headers.Stamp, read: headers.Rewritten) -> NewMessage:
+    def _message(
+        self,
+        submission: Submission,
+        stamp: headers.Stamp,
+        read: headers.Rewritten,
+        candidate: acceptance.Candidate | None,
+    ) -> NewMessage:
         header_length = len(read.header)
         content, length = _rewritten(submission.content, read)
         return NewMessage(
@@ -222,7 +236,7 @@ class Acceptance:
             submission.origin,
             submission.access_key_id,
             submission.mail_from,
-            submission.mail_from if read.header_from is None else mailboxes.parse(read.header_from)[0].address,
+            candidate.header_from if candidate else _author(submission, read),
             headers.text(read.subject, headers.SUBJECT_LENGTH),
             stamp.at,
             content,
@@ -271,6 +285,11 @@ class Acceptance:
 
 def _has_small_header(content: bytes) -> bool:
     return len(content) <= BIG_HEADER or content.find(b"\r\n\r\n", 0, BIG_HEADER) >= 0
+
+
+def _author(submission: Submission, read: headers.Rewritten) -> str:
+    """Of mail that no client sent."""
+    return submission.mail_from if read.header_from is None else mailboxes.parse(read.header_from)[0].address
 
 
 def _distinct(recipients: tuple[str, ...]) -> tuple[str, ...]:

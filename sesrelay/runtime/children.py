@@ -72,6 +72,9 @@ class Surroundings:
 
     node: str
     lock_fd: int
+    tally_fd: int
+    """Memory of failed logins, which outlives every set."""
+    tally_key: bytes
     clock: Clock
     log: PlainLog
     chance: Callable[[int], bytes]
@@ -94,6 +97,7 @@ class WorkerSet:
             *(self._caps_fd, plan.workers, 0, self._caps_key),
             connections=plan.connections,
             connections_per_address=plan.connections_per_address,
+            connections_here=0,
         )
         self._unreleased: list[str] = []
         self._keepers: list[asyncio.Task[None]] = []
@@ -167,7 +171,13 @@ class WorkerSet:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "sesrelay.runtime.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), self._caps_fd, self._around.lock_fd, *chain(*sockets.values())],
+                pass_fds=[
+                    theirs.fileno(),
+                    self._caps_fd,
+                    self._around.lock_fd,
+                    self._around.tally_fd,
+                    *chain(*sockets.values()),
+                ],
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._around.metrics_dir)},
                 stdin=subprocess.DEVNULL,
             )
@@ -185,6 +195,8 @@ class WorkerSet:
             sockets=sockets,
             caps_fd=self._caps_fd,
             caps_key=self._caps_key.hex(),
+            tally_fd=self._around.tally_fd,
+            tally_key=self._around.tally_key.hex(),
             settings=self.plan.settings,
         )
         return child

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from sesrelay.runtime import node
+from sesrelay.runtime import descriptors, node
 from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet
 from sesrelay.runtime.clock import SystemClock, chance, system_clock
 from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
@@ -25,6 +25,7 @@ from sesrelay.runtime.logs import PlainLog
 from sesrelay.runtime.plan import Plan, PlanFault, read
 from sesrelay.runtime.status import Answer, StatusProtocol, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
+from sesrelay.runtime.tally import NodeTally
 
 DONE: Final = 0
 TRY_AGAIN: Final = 1
@@ -109,6 +110,8 @@ class Supervisor:
         return Surroundings(
             node=node.name(data_dir, chance),
             lock_fd=lock_fd,
+            tally_fd=NodeTally.memory(),
+            tally_key=chance(16),
             clock=self._clock,
             log=self._log,
             chance=chance,
@@ -252,6 +255,7 @@ class Supervisor:
 
 def main() -> int:
     """``python -m sesrelay.runtime.supervisor CONFIG``."""
+    descriptors.raise_limit()
     notifier = Notifier(os.environ, os.getpid())
     doors = Doors(passed_sockets(os.environ, os.getpid()))
     return asyncio.run(Supervisor(Path(sys.argv[1]), notifier, doors).run())

@@ -22,7 +22,7 @@ from sesrelay.configuration import certificate_files
 from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.server import front_door
 from sesrelay.model.clock import DAY, Clock
-from sesrelay.runtime import logs
+from sesrelay.runtime import descriptors, logs
 from sesrelay.runtime.caps import NodeCaps
 from sesrelay.runtime.certificates import CertificateKeeper
 from sesrelay.runtime.channel import Channel, Message
@@ -32,6 +32,7 @@ from sesrelay.runtime.https import HttpsPort, application
 from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.runtime.metrics import WorkerMetrics
 from sesrelay.runtime.roles import Roles
+from sesrelay.runtime.tally import FAILED_LOGINS, LOGINS, NodeTally
 from sesrelay.settings import Retention, Settings
 from sesrelay.store.errors import DatabaseAway, DatabaseUnusable, StorageFull, StoreError
 from sesrelay.store.retention import Keep
@@ -47,6 +48,11 @@ ORPHAN_DRAIN_SECONDS: Final = 5.0
 """Without a supervisor: somebody wants to start a new one soon."""
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """The store's thread gets its turn after so long; design notes, section 2, have the measurement."""
+
+LOGIN_HALF_LIFE_SECONDS: Final = 86_400
+"""Of what is known of a login that succeeded."""
+MOST_FAILED_LOGINS: Final = 200
+"""Of one name; more would only be remembered for longer."""
 
 log = structlog.get_logger()
 
@@ -120,6 +126,7 @@ class Worker:
             *(order["caps_fd"], order["workers"], order["number"], bytes.fromhex(order["caps_key"])),
             connections=settings.smtp.node_connections,
             connections_per_address=settings.smtp.node_connections_per_address,
+            connections_here=_sessions_here(settings, order["workers"]),
         )
         parts = build(
             settings,
@@ -128,6 +135,10 @@ class Worker:
             chance=chance,
             spread=spread,
             caps=caps,
+            failed_logins=self._tally(
+                order, FAILED_LOGINS, settings.smtp.failed_login_half_life_seconds, MOST_FAILED_LOGINS
+            ),
+            logins=self._tally(order, LOGINS, LOGIN_HALF_LIFE_SECONDS, 1),
             counts=self._metrics,
         )
         parts.store.watch_batches(self._metrics.committed)
@@ -149,6 +160,10 @@ class Worker:
         house = House(parts.store, parts.relay, self._clock, self._metrics, _keep(settings.retention))
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
+
+    def _tally(self, order: Message, table: int, half_life_seconds: float, most: float) -> NodeTally:
+        memory = (order["tally_fd"], table, bytes.fromhex(order["tally_key"]))
+        return NodeTally(*memory, self._clock, half_life_seconds=half_life_seconds, most=most)
 
     async def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
@@ -222,6 +237,15 @@ class Worker:
 def _keep(retention: Retention) -> Keep:
     days = (retention.bodies_days, retention.captured_days, retention.history_days)
     return Keep(*(round(number * DAY) for number in days))
+
+
+def _sessions_here(settings: Settings, workers: int) -> int:
+    """How many this worker has descriptors for; says so when that is less than its share."""
+    limit = descriptors.limit()
+    most = descriptors.for_sessions(limit)
+    if most < settings.smtp.node_connections / workers:
+        log.warning("few file descriptors: this bounds sessions", descriptors=limit, sessions_here=most)
+    return most
 
 
 def _one_line(fault: BaseException) -> str:

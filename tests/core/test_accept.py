@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from sesrelay.model.account import VerifiedIdentities
 from sesrelay.model.clock import SECOND
 from sesrelay.model.message import Origin, SpooledBody
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules import permission
+from sesrelay.rules import mailboxes, permission
 from sesrelay.rules.policy import Permissions
 from sesrelay.store.errors import DatabaseAway
 from tests.clock import FakeClock
@@ -339,3 +340,21 @@ async def test_a_message_without_from_is_judged_by_its_envelope_sender(bench: Be
     assert message.header_from == "sender@example.com"
     assert b"\r\nFrom: sender@example.com\r\n" in bytes(message.content)  # type: ignore[arg-type]
     assert message.access_key_id == KEY
+
+
+@pytest.mark.parametrize(("length", "aside"), [(100, False), (3000, True)])
+async def test_a_long_list_of_senders_is_not_read_on_the_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, length: int, aside: bool
+) -> None:
+    threads: set[int] = set()
+    parse = mailboxes.parse
+
+    def watched(field: bytes) -> tuple[mailboxes.Mailbox, ...]:
+        threads.add(threading.get_ident())
+        return parse(field)
+
+    monkeypatch.setattr(mailboxes, "parse", watched)
+    senders = ", ".join(["sender@example.com"] * (length // 20)).encode()
+    await bench.acceptance.accept(submission(b"From: " + senders + b"\r\n\r\nBody\r\n"))
+    assert (threading.get_ident() in threads) is not aside
+    assert bench.store.orders[0].message.header_from == "sender@example.com"

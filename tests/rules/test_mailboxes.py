@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from email.headerregistry import HeaderRegistry
 from email.utils import getaddresses
@@ -180,3 +182,76 @@ def test_whatever_comes_is_taken_or_refused_by_name(field: bytes) -> None:
     else:
         refusal = Refusal.MALFORMED if found else None
     assert refusal is Refusal.MALFORMED
+
+
+def filled(head: bytes, piece: bytes, tail: bytes, octets: int) -> bytes:
+    """A field of at most so many octets, most of it one thing again and again."""
+    return head + piece * ((octets - len(head) - len(tail)) // len(piece)) + tail
+
+
+HOSTILE = [
+    (b"", b"a@b,", b""),
+    (b"", b"a@b.example,", b""),
+    (b"", b"N <a@b.example>,", b""),
+    (b'"', b"\\x", b'" <a@b.example>'),
+    (b"a@b.example (", b"()", b")"),
+    (b"a@b.example", b"()", b""),
+    (b"a@b.example ", b"(", b""),
+    (b'"', b"x", b'"@b.example'),
+    (b"a@", b"x.", b"_"),
+    (b"a@[", b"x", b"]"),
+    (b"", b"a@b ", b"<c@d.example>"),
+    (b"", b"@", b"<c@d.example>"),
+    (b"<", b"@a.b,", b"@c.d:a@b.example>"),
+    (b"x:", b"a@b;x:", b"a@b;"),
+    (b"", b"[]", b" <c@d.example>"),
+    (b"", b'""', b" <c@d.example>"),
+    (b"", b'"" ', b""),
+    (b"", b",", b"c@d.example"),
+    (b"<", b'""', b"@c.d>"),
+    (b"<", b"\\", b""),
+    (b'"', b"x", b""),
+    (b"", b"x ", b"<c@d.example> "),
+    (b"a", b"\r\n ", b"<c@d.example>"),
+]
+
+
+def lines_run(function: Callable[[bytes], object], field: bytes) -> int:
+    """How many lines of ours a call runs: its work, however busy the machine is."""
+    count = 0
+
+    def trace(frame: object, event: str, argument: object) -> object:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)  # type: ignore[arg-type]
+    try:
+        outcome(function, field)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize(("head", "piece", "tail"), HOSTILE)
+def test_the_work_for_a_hostile_field_grows_with_its_length_and_no_more(head: bytes, piece: bytes, tail: bytes) -> None:
+    small, large = (lines_run(mailboxes._parse, filled(head, piece, tail, octets)) for octets in (2000, 16_000))
+    assert large <= 8.8 * small
+    assert small <= 32_000, "a field that is read on the event loop"
+
+
+@pytest.mark.parametrize("piece", [b"(", b"<", b'"', b"[", b"\\", b'"\\', b'<"', b"a.", b"a@", b"(a", b"x <"])
+def test_no_pattern_tries_again_and_again(piece: bytes) -> None:
+    """Lines say nothing of a pattern that goes back: eight times the octets may take eight times as long, not sixty."""
+    seconds = [
+        min(seconds_of(lambda field=field: outcome(mailboxes._parse, field)) for _ in range(5))
+        for field in (piece * (2000 // len(piece)), piece * (16_000 // len(piece)))
+    ]
+    assert seconds[1] <= 30 * max(seconds[0], 2e-5)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 import structlog
 
+from sesrelay.core.guard import LoginGuard
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
 from sesrelay.fronts.smtp.tls import TlsContexts
@@ -52,12 +53,25 @@ class Counters(Protocol):
     def refused(self, reason: str) -> None:
         """A login or a message got a refusal of this name."""
 
+    def connection_refused(self) -> None:
+        """There were too many, of its address or in all."""
+
+    def login_delayed(self) -> None:
+        """A login waits, because of those that failed before it."""
+
 
 class Connection(Protocol):
     """What a door asks of its connections."""
 
     alive: bool
     """The client gave a sign of life; the door sets it back when it has seen it."""
+
+    @property
+    def logged_in(self) -> bool:
+        """A login succeeded."""
+
+    def login_overdue(self) -> None:
+        """None did for too long."""
 
     def became_idle(self) -> None:
         """It gave none for too long."""
@@ -92,6 +106,7 @@ class Surroundings:
     memory: WorkerOctets
     endpoints: Mapping[str, str]
     """Region to endpoint name, the default region first."""
+    guard: LoginGuard
 
 
 class Door:
@@ -150,9 +165,10 @@ class Door:
         self._coming.discard(connection)
         if not address:
             return False
-        now = self.around.clock.monotonic()
         if not self.around.caps.admit(address):
+            self.around.counters.connection_refused()
             return False
+        now = self.around.clock.monotonic()
         self._connections[connection] = _Watched(now, now)
         if not self.draining and (self._watcher is None or self._watcher.done()):
             self._watcher = self.loop.create_task(self._watch())
@@ -191,7 +207,8 @@ class Door:
 
     async def _look_again_and_again(self) -> None:
         """One look at everybody, ten times in the span that matters: a sign of life costs no more than a flag."""
-        every = min(self.bounds.idle_seconds, self.bounds.session_seconds) / _LOOKS
+        bounds = self.bounds
+        every = min(bounds.idle_seconds, bounds.session_seconds, bounds.login_seconds) / _LOOKS
         while self._connections:
             await self.around.clock.sleep(every)
             now = self.around.clock.monotonic()
@@ -206,6 +223,8 @@ class Door:
             watched.seen = now
             connection.became_idle()
         age = now - watched.opened
+        if age >= self.bounds.login_seconds and not connection.logged_in:
+            connection.login_overdue()
         if age >= self.bounds.session_seconds:
             connection.became_old(much_too_old=age >= 2 * self.bounds.session_seconds)
 

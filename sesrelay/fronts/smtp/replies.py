@@ -74,6 +74,7 @@ TOO_MANY_MESSAGES: Final = b"421 Connection closed by server. Maximum message co
 TOO_MANY_RECIPIENTS: Final = b"421 Connection closed by server. Too many recipients.\r\n"
 TOO_MANY_LOGINS: Final = b"421 Connection closed by server. Too many failed authentication attempts.\r\n"
 TOO_MANY_ERRORS: Final = b"421 Connection closed by server. Too many bad commands.\r\n"
+LOGIN_OVERDUE: Final = b"421 Connection closed by server. No authentication in time.\r\n"
 SESSION_TOO_OLD: Final = b"421 Connection closed by server. Maximum session time reached.\r\n"
 LINE_WITHOUT_END: Final = b"421 Connection closed by server. Command line too long.\r\n"
 SHUTTING_DOWN: Final = b"421 Service is restarting, please connect again\r\n"

@@ -43,6 +43,7 @@ class SmtpServer(ShortWay):
         self._address = ""
         self._coroutine_greeted = False
         self._login: asyncio.Task[None] | None = None
+        self._login_waits = False
 
     # The life of a connection
 
@@ -87,6 +88,7 @@ class SmtpServer(ShortWay):
             return
         self._gone = True
         self._forget_body()
+        self._give_up_waiting()
         if self._admitted:
             self._door.closed(self, self._address)
         if self.coroutine_runs:
@@ -96,6 +98,13 @@ class SmtpServer(ShortWay):
     def eof_received(self) -> bool:
         """A client that has gone is not answered any more; a commit under way goes on."""
         return False
+
+    def drain(self, *, patient: bool) -> None:
+        """A login that only waits for its turn keeps nobody."""
+        gave_up = self._give_up_waiting()
+        if gave_up:
+            self._held &= ~WAITING
+        super().drain(patient=patient and not gave_up)
 
     async def push(self, status: str | bytes) -> None:
         """What aiosmtpd says itself: a greeting, which the client has had, and its reply when a command failed."""
@@ -163,19 +172,37 @@ class SmtpServer(ShortWay):
 
     async def _log_in(self, credentials: Credentials) -> Decision:
         """Never a 535 for trouble of our own (SMTP-15)."""
-        session = self._session
+        session, guard, key = self._session, self._around.guard, credentials.access_key_id
+        await self._wait_for_turn(guard.wait_seconds(self._address, key))
         try:
-            login = await self._around.relay.login(
-                credentials.access_key_id, credentials.password, session.region, self._address
-            )
+            login = await self._around.relay.login(key, credentials.password, session.region, self._address)
         except Refused as refused:
             log.info("smtp.login_refused", client=self._address, reason=refused.refusal.value)
             self._count_refusal(refused.refusal)
+            if refused.refusal is not Refusal.LOGIN_UNAVAILABLE:
+                guard.failed(self._address, key)
             return session.login_refused(refused)
         except Exception:
             log.exception("smtp.login_failed", client=self._address)
             return session.login_refused(Refused(Refusal.LOGIN_UNAVAILABLE))
-        return session.logged_in(login)
+        guard.succeeded(self._address, key)
+        return session.let_in(login)
+
+    async def _wait_for_turn(self, seconds: float) -> None:
+        """A timer is all that a delayed login costs; it ends with the connection, and the password is not looked at."""
+        if not seconds:
+            return
+        self._around.counters.login_delayed()
+        self._login_waits = True
+        await self._around.clock.sleep(seconds)
+        self._login_waits = False
+
+    def _give_up_waiting(self) -> bool:
+        """True: a login waited for its turn, and does no longer."""
+        if not self._login_waits or self._login is None:
+            return False
+        self._login_waits = False
+        return self._login.cancel()
 
     # aiosmtpd's coroutine comes here; ``arg`` is its reading of the line, the session has its own
 

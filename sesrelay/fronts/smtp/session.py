@@ -96,6 +96,11 @@ class Session:
         return self._region
 
     @property
+    def logged_in(self) -> bool:
+        """It speaks for an account."""
+        return self._login is not None
+
+    @property
     def awaits_response(self) -> bool:
         """The next line belongs to AUTH and is no command."""
         return self._dialogue is not None
@@ -125,7 +130,7 @@ class Session:
 
     # AUTH's outcome and the message's, told by whoever had to wait for them
 
-    def logged_in(self, login: Login) -> Decision:
+    def let_in(self, login: Login) -> Decision:
         """The credentials were right."""
         self._login = login
         return Decision(replies.LOGGED_IN)

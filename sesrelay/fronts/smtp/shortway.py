@@ -306,6 +306,15 @@ class ShortWay(Foundation):
         elif not self._held & WAITING:  # else it is we who let the client wait
             self._end(replies.IDLE)
 
+    @property
+    def logged_in(self) -> bool:
+        return self._session.logged_in
+
+    def login_overdue(self) -> None:
+        """Nobody has logged in for too long; who waits for us at the moment is looked at again."""
+        if not self._held & (WAITING | CLOSING):
+            self._end(replies.LOGIN_OVERDUE)
+
     def became_old(self, *, much_too_old: bool) -> None:
         """The session's life is over; one that drips a message for a second life ends in the midst of it."""
         self._held |= OLD

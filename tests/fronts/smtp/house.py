@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 import trustme
 
+from sesrelay.core.guard import GuardBounds, LoginGuard
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Door, Surroundings
@@ -23,6 +24,7 @@ from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.account import Login
 from sesrelay.model.message import MessageId, SpooledBody, Submission
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules.patience import Patience
 from sesrelay.settings import Listener, Smtp
 from tests.clock import FakeClock
 
@@ -82,12 +84,42 @@ class Counts:
     def __init__(self) -> None:
         self.messages: list[int] = []
         self.reasons: list[str] = []
+        self.delays = self.turned_away = 0
 
     def accepted(self, recipients: int) -> None:
         self.messages.append(recipients)
 
     def refused(self, reason: str) -> None:
         self.reasons.append(reason)
+
+    def connection_refused(self) -> None:
+        self.turned_away += 1
+
+    def login_delayed(self) -> None:
+        self.delays += 1
+
+
+class Numbers:
+    """A tally in which nothing fades."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self.numbers: dict[bytes, float] = {}
+
+    def number(self, name: bytes) -> float:
+        return self.numbers.get(name, 0)
+
+    def add(self, name: bytes) -> None:
+        self.numbers[name] = min(self.number(name) + 1, self.most)
+
+    def take_back(self, name: bytes) -> None:
+        self.numbers.pop(name, None)
+
+
+def guard(*, address: int = 100, key_in_network: int = 100, key: int = 100) -> LoginGuard:
+    """So many failures are free; then 1, 2, 4 … 20 seconds, for the key at most 2."""
+    bounds = GuardBounds(Patience(address, 1, 20), Patience(key_in_network, 1, 20), Patience(key, 1, 2))
+    return LoginGuard(Numbers(100), Numbers(1), bounds)
 
 
 class Spool:
@@ -205,6 +237,7 @@ class House:
         self.tls = TlsContexts(folder / "server.pem", folder / "server.key", ENDPOINTS)
         self.memory = WorkerOctets(1 << 26)
         self.connections = WorkerConnections(at_all=100, per_address=100)
+        self.guard = guard()
         self.trust = ssl.create_default_context()
         authority.configure_trust(self.trust)
         self.made: list[SmtpServer] = []
@@ -246,6 +279,7 @@ class House:
                 spool=lambda header: self.spool.open(header),  # noqa: PLW0108 - the same
                 memory=self.memory,
                 endpoints=ENDPOINTS,
+                guard=self.guard,
             )
             door = front_door(Smtp(**bounds), Listener(mode=mode, region=region), around)
             door._make = lambda d: self.made.append(of(d)) or self.made[-1]

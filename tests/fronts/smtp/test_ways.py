@@ -21,7 +21,7 @@ from sesrelay.fronts.smtp.server import SmtpServer, front_door
 from sesrelay.settings import Listener, Smtp
 from tests.clock import FakeClock
 from tests.fronts.smtp import sayings
-from tests.fronts.smtp.house import ENDPOINTS, HOST, ID, PASSWORD, USER, Counts, Relay, Spool
+from tests.fronts.smtp.house import ENDPOINTS, HOST, ID, PASSWORD, USER, Counts, Relay, Spool, guard
 from tests.fronts.smtp.model import Bounds, Message, Model
 
 BOUNDS = {
@@ -109,7 +109,7 @@ async def heard(
     memory = WorkerOctets(1 << 20)
     around = Surroundings(
         relay, NoTls(), WorkerConnections(at_all=9, per_address=9), FakeClock(), bytes, Counts(), Spool(folder).open,
-        memory, ENDPOINTS,
+        memory, ENDPOINTS, guard(),
     )  # fmt: skip
     door = front_door(Smtp(**BOUNDS), Listener(), around)
     connection = kind(door)
