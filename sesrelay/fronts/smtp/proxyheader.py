@@ -24,7 +24,7 @@ _PORT_DIGITS: Final = 5
 _LAST_PORT: Final = 65535
 
 
-class MalformedProxyHeader(ValueError):
+class ProxyHeaderError(ValueError):
     """What came is no PROXY header; nothing is to be answered to it."""
 
 
@@ -39,7 +39,7 @@ class ProxyHeader:
         """The client's address; None when the load balancer speaks for itself or does not know it."""
 
     def feed(self, octets: bytes) -> None:
-        """At most ``wanted`` octets. MalformedProxyHeader."""
+        """At most ``wanted`` octets. ProxyHeaderError."""
         self._octets += octets
         if self._octets.startswith(SIGNATURE):
             self._feed_v2()
@@ -48,7 +48,7 @@ class ProxyHeader:
         elif self._octets.startswith(b"PROXY ") or b"PROXY ".startswith(self._octets):
             self._feed_v1()
         else:
-            raise MalformedProxyHeader("no PROXY header")
+            raise ProxyHeaderError("no PROXY header")
 
     def _feed_v2(self) -> None:
         have = len(self._octets)
@@ -57,9 +57,9 @@ class ProxyHeader:
             return
         command, family, length = struct.unpack_from("!BBH", self._octets, len(SIGNATURE))
         if command not in (_LOCAL, _PROXY):
-            raise MalformedProxyHeader("unknown version or command")
+            raise ProxyHeaderError("unknown version or command")
         if _FIXED + length > LONGEST:
-            raise MalformedProxyHeader("header too long")
+            raise ProxyHeaderError("header too long")
         self.wanted = _FIXED + length - have
         if not self.wanted and command == _PROXY:
             self.client = _client_v2(family, bytes(self._octets[_FIXED:]))
@@ -70,7 +70,7 @@ class ProxyHeader:
             self.wanted = 0
             self.client = _client_v1(bytes(self._octets[:-2]))
         elif len(self._octets) >= _LONGEST_V1 or b"\n" in self._octets:
-            raise MalformedProxyHeader("line without its end")
+            raise ProxyHeaderError("line without its end")
         else:
             self.wanted = max(1, _SHORTEST_V1 - len(self._octets))
 
@@ -81,9 +81,9 @@ def _client_v2(family: int, rest: bytes) -> str | None:
     if kind in (_UNSPECIFIED, _UNIX):
         return None
     if kind not in _ADDRESS_OCTETS or transport != _STREAM:
-        raise MalformedProxyHeader("unknown family")
+        raise ProxyHeaderError("unknown family")
     if len(rest) < _ADDRESS_OCTETS[kind]:
-        raise MalformedProxyHeader("addresses too short")
+        raise ProxyHeaderError("addresses too short")
     return _text(IPv4Address(rest[:4]) if kind == _INET else IPv6Address(rest[:16]))
 
 
@@ -98,9 +98,9 @@ def _client_v1(line: bytes) -> str | None:
         client = kind(source.decode("ascii"))
         kind(destination.decode("ascii"))
     except (KeyError, AddressValueError, ValueError):
-        raise MalformedProxyHeader("not a TCP4 or TCP6 line") from None
+        raise ProxyHeaderError("not a TCP4 or TCP6 line") from None
     if len(ports) != 2 or not all(_is_port(port) for port in ports) or b"%" in source:
-        raise MalformedProxyHeader("not a TCP4 or TCP6 line")
+        raise ProxyHeaderError("not a TCP4 or TCP6 line")
     return _text(client)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sesrelay.fronts.smtp.proxyheader import LONGEST, SIGNATURE, MalformedProxyHeader, ProxyHeader
+from sesrelay.fronts.smtp.proxyheader import LONGEST, SIGNATURE, ProxyHeader, ProxyHeaderError
 
 _V4 = bytes([192, 0, 2, 7, 198, 51, 100, 1]) + struct.pack("!HH", 5000, 25)
 _V6 = IPv6Address("2001:db8::7").packed + IPv6Address("2001:db8::1").packed + struct.pack("!HH", 5000, 25)
@@ -84,7 +84,7 @@ def test_a_header_names_the_client_and_leaves_what_follows(sent: bytes, client: 
 @pytest.mark.parametrize("sent", BAD)
 @pytest.mark.parametrize("most", [1, 7, LONGEST])
 def test_what_is_no_header_is_refused(sent: bytes, most: int) -> None:
-    with pytest.raises(MalformedProxyHeader):
+    with pytest.raises(ProxyHeaderError):
         _read(sent, most)
 
 
@@ -105,6 +105,6 @@ def test_no_octets_do_anything_but_name_a_client_or_be_refused(octets: bytes) ->
             piece = octets[read : read + header.wanted]
             header.feed(piece)
             read += len(piece)
-    except MalformedProxyHeader:
+    except ProxyHeaderError:
         assert header.client is None
     assert read <= LONGEST
