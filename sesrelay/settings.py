@@ -225,6 +225,10 @@ class Smtp(Section):
         67_108_864, description="Octets of messages under way in one worker; beyond it 452."
     )
     tls_handshake_seconds: PositiveFloat = Field(30, description="Seconds for a TLS handshake.")
+    proxy_networks: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks whose load balancers may send the PROXY header; others are closed.",
+    )
     received_shows_client: bool = Field(False, description="Write the client's address into Received (MSG-6).")
 
 

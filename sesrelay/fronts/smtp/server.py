@@ -16,6 +16,7 @@ from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.data import BodyReader
 from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
+from sesrelay.fronts.smtp.proxy import ProxyDoor
 from sesrelay.fronts.smtp.session import Decision, Next, Session
 from sesrelay.fronts.smtp.shortway import CLOSING, WAITING, ShortWay
 from sesrelay.model.message import Submission
@@ -30,11 +31,14 @@ def front_door(bounds: Smtp, listener: Listener, around: Surroundings) -> Door:
 
     Call it on the running loop; at the end, close the sockets and then ``await door.drain(seconds)``.
     """
-    return Door(SmtpServer, bounds, listener, around)
+    return (ProxyDoor if listener.proxy_protocol else Door)(SmtpServer, bounds, listener, around)
 
 
 class SmtpServer(ShortWay):
     """One connection."""
+
+    client = ""
+    """Who it is, when a load balancer said so."""
 
     def __init__(self, door: Door) -> None:
         super().__init__(door)
@@ -57,7 +61,7 @@ class SmtpServer(ShortWay):
             self._end(replies.FAILED)
 
     def _greet(self, transport: asyncio.BaseTransport) -> None:
-        self._address = _address(transport.get_extra_info("peername"))
+        self._address = self.client or _address(transport.get_extra_info("peername"))
         self._admitted = self._door.opened(self, self._address)
         if not self._admitted:
             self._end(replies.TOO_MANY_CONNECTIONS)

@@ -264,7 +264,13 @@ class House:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
 
     def open(
-        self, mode: str = "starttls", region: str | None = None, *, of: type[SmtpServer] = SmtpServer, **bounds: Any
+        self,
+        mode: str = "starttls",
+        region: str | None = None,
+        *,
+        of: type[SmtpServer] = SmtpServer,
+        proxy: bool = False,
+        **bounds: Any,
     ) -> tuple[Door, int]:
         """A door and its port."""
 
@@ -281,7 +287,7 @@ class House:
                 endpoints=ENDPOINTS,
                 guard=self.guard,
             )
-            door = front_door(Smtp(**bounds), Listener(mode=mode, region=region), around)
+            door = front_door(Smtp(**bounds), Listener(mode=mode, region=region, proxy_protocol=proxy), around)
             door._make = lambda d: self.made.append(of(d)) or self.made[-1]
             server = await self.loop.create_server(door, "127.0.0.1", 0, **door.tls_arguments)
             self._servers.append(server)
