@@ -26,14 +26,17 @@ from sesrelay.model.message import (
     Submission,
 )
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules import acceptance, headers, mailboxes
+from sesrelay.rules import acceptance, content, headers, mailboxes
 from sesrelay.rules.mailboxes import Mailbox
 from sesrelay.rules.sandbox import is_simulated, simulator_domains
+from sesrelay.store import spool
 from sesrelay.store.accepting import Accepted, AcceptOrder, Judge
 from sesrelay.store.errors import StoreError, UnknownAccount
 
 BIG_HEADER: Final = 65_536
 """Octets of header beyond which reading it goes to a thread: the loop serves others meanwhile."""
+BIG_BODY: Final = 65_536
+"""The same for a message whose parts must be looked through."""
 _UUID_VERSION: Final = (0x4 << 76) | (0x2 << 62)
 _UUID_CHANCE: Final = (1 << 128) - 1 ^ (0xF << 76) ^ (0x3 << 62)
 
@@ -113,6 +116,8 @@ class Acceptance:
             candidate = self._candidate(submission, read)
             quota_units = candidate.quota_units
             judge = await self._advised(submission, candidate)
+            if not content.is_decided(read.content):
+                await self._check_content(submission.content, read)
         message = self._message(submission, stamp, read)
         invocation_id = submission.invocation_id or read.invocation_id
         order = AcceptOrder(
@@ -155,13 +160,23 @@ class Acceptance:
         block = content.header
         read = await asyncio.to_thread(headers.rewrite, block, stamp)
         if read.consumed == len(block) and not block.endswith(b"\r\n\r\n") and block != b"\r\n":
-            raise Refused(Refusal.MALFORMED, "Message header is too long")
+            raise Refused(Refusal.HEADER_TOO_LONG)
         return read
+
+    async def _check_content(self, message: bytes | SpooledBody, read: headers.Rewritten) -> None:
+        """A big one in a thread: the loop serves others meanwhile."""
+        if isinstance(message, SpooledBody):
+            await asyncio.to_thread(_check_spooled, message, read)
+        elif len(message) > BIG_BODY:
+            await asyncio.to_thread(content.check, message, read.consumed, read.content)
+        else:
+            content.check(message, read.consumed, read.content)
 
     def _candidate(self, submission: Submission, read: headers.Rewritten) -> acceptance.Candidate:
         envelope = Mailbox(submission.mail_from, submission.mail_from)
         authors = (envelope,) if read.header_from is None else mailboxes.parse(read.header_from)
         sender = () if read.sender is None else mailboxes.parse(read.sender)
+        mailboxes.check_lists(read.addresses)
         recipients = _distinct(submission.recipients)
         simulated = sum(is_simulated(address, self._simulator) for address in recipients)
         return acceptance.Candidate(
@@ -255,6 +270,21 @@ class Acceptance:
         for recipient in message.recipients:
             if recipient.claimed:
                 self._hand_over.withdraw(message.account_id, recipient.domain, octets)
+
+
+def _check_spooled(spooled: SpooledBody, read: headers.Rewritten) -> None:
+    behind_header = spooled.header[read.consumed :]  # not empty when a line that is no field ended the header
+    if not spooled.body_length:
+        content.check(behind_header, 0, read.content)
+        return
+    try:
+        with spool.mapped(spooled) as octets:
+            if behind_header:
+                content.check(behind_header + octets[spooled.reserved :], 0, read.content)
+            else:
+                content.check(octets, spooled.reserved, read.content)
+    except OSError as error:
+        raise Refused(Refusal.UNAVAILABLE) from error
 
 
 def _distinct(recipients: tuple[str, ...]) -> tuple[str, ...]:

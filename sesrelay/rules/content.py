@@ -1,0 +1,275 @@
+"""What must not be in a message: attachments by extension, data URIs, delivery status, broken MIME (MSG-3).
+
+Most mail is one plain text and decided by its header alone. Of everything else the parts are walked on the raw octets,
+without recursion: boundaries are searched for, headers looked at only for the three fields that matter. Parts, depth
+and headers have caps, and so has the whole effort, in octets looked through for each octet of the message: none costs
+many times what hashing it costs.
+
+The form of an attached message is not the sender's making: within one, what cannot be read is passed over, but file
+names, data URIs and delivery status count as everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
+from typing import Final, NamedTuple
+
+from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules import mimefields
+from sesrelay.rules.attachments import unsupported_extension
+from sesrelay.rules.datauris import DataUris
+from sesrelay.rules.octets import DECODERS, Octets, find, pieces
+
+MOST_PARTS: Final = 500
+DEEPEST: Final = 50
+"""Multiparts and attached messages within each other."""
+LONGEST_PART_HEADER: Final = 65_536
+
+_MOST_LOOKALIKES: Final = 2 * MOST_PARTS
+"""Lines that begin as a boundary and are none: those of parts within, where one name begins as the other."""
+_MOST_REPEATED: Final = 16
+"""Fields that matter in the header of a part of an attached message, where they may repeat."""
+_EFFORT: Final = 6
+_FREE_EFFORT: Final = 8_388_608
+"""Octets that may be looked through for each octet of the message, and in any case."""
+_READING: Final = 4
+"""What an octet costs that is decoded and read as HTML; one that is searched for boundaries costs 1."""
+
+_USUAL_HEADER: Final = 2048
+_PLAIN: Final = re.compile(
+    rb"[ \t]*text/plain[ \t]*(?:;[ \t\r\n]*(?:charset|format|delsp)=(?:[\w.+-]+|\"[\w.+-]+\")[ \t]*)*;?\s*\Z",
+    re.IGNORECASE,
+)
+_MIME_FIELD: Final = re.compile(
+    rb"\ncontent-(type|disposition|transfer-encoding)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)"
+)
+_BEHIND_BOUNDARY: Final = re.compile(rb"(--)?[ \t]*+(?:\r\n|\Z)")
+_LONGEST_LINE: Final = 1000
+_LINE_END: Final = re.compile(rb"\r?\n")
+_CR: Final = 13
+
+_MESSAGES: Final = frozenset((b"message/rfc822", b"message/global", b"message/news"))
+_DELIVERY_STATUS: Final = frozenset((b"message/delivery-status", b"message/global-delivery-status"))
+_HTML: Final = frozenset((b"text/html", b"application/xhtml+xml"))
+_TEXT: Final = mimefields.Content(b"text/plain")
+_MESSAGE: Final = mimefields.Content(b"message/rfc822")
+
+
+class Fields(NamedTuple):
+    """The fields of a header that say what a body is: raw bodies, None where there is none."""
+
+    content_type: bytes | None
+    disposition: bytes | None
+    encoding: bytes | None
+
+
+class _Part(NamedTuple):
+    octets: Octets
+    start: int
+    end: int
+    path: tuple[int, ...] = ()
+    depth: int = 0
+    attached: bool = False
+    """Within an attached message."""
+    usually: mimefields.Content = _TEXT
+    """What it is without a Content-Type."""
+
+
+def is_decided(fields: Fields) -> bool:
+    """Whether the header says enough already: a plain text without a name holds nothing that is refused."""
+    return fields.disposition is None and (fields.content_type is None or _is_plain(fields.content_type))
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(content_type: bytes) -> bool:
+    return _PLAIN.match(content_type) is not None
+
+
+def check(octets: Octets, start: int, fields: Fields) -> None:
+    """Looks through a message whose body begins at ``start``. Raises the first Refused; returning means yes.
+
+    The last detail of what it raises says where, as people count parts: ``part 2.1``, "" for the message itself.
+    """
+    walk = _Walk(len(octets) - start)
+    waiting = list(walk.look_at_body(_Part(octets, start, len(octets)), fields))
+    while waiting:
+        waiting.extend(walk.look(waiting.pop()))
+
+
+class _Walk:
+    """One message, and what may still be spent on it."""
+
+    __slots__ = ("_effort", "_lookalikes", "_parts")
+
+    def __init__(self, length: int) -> None:
+        self._effort = _EFFORT * length + _FREE_EFFORT
+        self._parts = 0
+        self._lookalikes = 0
+
+    def look(self, part: _Part) -> Iterable[_Part]:
+        """Judges one part, header and body; the parts within it come back, the last one first."""
+        if part.depth > DEEPEST:
+            raise Refused(Refusal.NESTED_TOO_DEEPLY, _where(part))
+        try:
+            fields, body = _header(part)
+        except Refused as refused:
+            raise Refused(refused.refusal, *refused.details, _where(part)) from None
+        return self.look_at_body(part._replace(start=body), fields)
+
+    def look_at_body(self, part: _Part, fields: Fields) -> Iterable[_Part]:
+        """The same for a part, or a whole message, whose header is known."""
+        try:
+            return self._judge(part, fields)
+        except Refused as refused:
+            raise Refused(refused.refusal, *refused.details, _where(part)) from None
+
+    def _judge(self, part: _Part, fields: Fields) -> Iterable[_Part]:
+        strict = not part.attached
+        content = part.usually
+        if fields.content_type is not None:
+            content = mimefields.content_type(fields.content_type, strict=strict)
+        parameters = content.parameters
+        if fields.disposition is not None:
+            parameters += mimefields.disposition(fields.disposition, strict=strict)
+        if parameters and (extension := unsupported_extension(parameters)):
+            raise Refused(Refusal.UNSUPPORTED_ATTACHMENT, extension)
+        if content.kind in _DELIVERY_STATUS:
+            raise Refused(Refusal.DELIVERY_STATUS)
+        if content.kind in _HTML:
+            self._read_html(part, fields)
+        elif content.kind in _MESSAGES:
+            return (self._attached(part, fields),)
+        elif content.kind.startswith(b"multipart/"):
+            return self._parts_of(part, content)
+        return ()
+
+    def _read_html(self, part: _Part, fields: Fields) -> None:
+        self._spend(_READING * (part.end - part.start))
+        html = DataUris()
+        for piece in _decoded(part, fields):
+            if html.found_in(piece):
+                raise Refused(Refusal.DATA_URI)
+
+    def _attached(self, part: _Part, fields: Fields) -> _Part:
+        """The message that the part is. RFC 2046 §5.2.1 forbids to encode it; some do."""
+        self._count()
+        inner = part._replace(depth=part.depth + 1, attached=True, usually=_TEXT)
+        if _encoding(fields) not in DECODERS:
+            return inner
+        self._spend(_READING * (part.end - part.start))
+        octets = _LINE_END.sub(b"\r\n", b"".join(_decoded(part, fields)))
+        return inner._replace(octets=octets, start=0, end=len(octets))
+
+    def _parts_of(self, part: _Part, content: mimefields.Content) -> Iterable[_Part]:
+        boundary = mimefields.boundary(content, strict=not part.attached)
+        if not boundary:
+            if part.attached:
+                return ()
+            raise Refused(Refusal.MISSING_BOUNDARY)
+        self._spend(part.end - part.start)
+        usually = _MESSAGE if content.kind == b"multipart/digest" else _TEXT
+        found: list[_Part] = []
+        for start, end in self._between(part, b"\n--" + boundary):
+            self._count()
+            path = (*part.path, len(found) + 1)
+            found.append(_Part(part.octets, start, end, path, part.depth + 1, part.attached, usually))
+        if not found and not part.attached:
+            raise Refused(Refusal.MISSING_START_BOUNDARY)
+        return reversed(found)
+
+    def _between(self, part: _Part, delimiter: bytes) -> Iterator[tuple[int, int]]:
+        """Where the parts lie: from behind one delimiter's line to the line end in front of the next."""
+        octets, start, end = part.octets, part.start, part.end
+        length = len(delimiter)
+        opened = -1
+        behind = start + length - 1
+        if octets[start : min(behind, end)] != delimiter[1:]:  # its line end would be the header's last
+            behind = _behind(octets, delimiter, start, end)
+        while behind >= 0:
+            rest = _BEHIND_BOUNDARY.match(octets[behind : min(behind + _LONGEST_LINE, end)])
+            if rest is None:
+                self._pass_over()
+                behind = _behind(octets, delimiter, behind, end)
+                continue
+            if opened >= 0:
+                line_feed = behind - length
+                yield opened, max(opened, line_feed - (octets[line_feed - 1] == _CR))
+            if rest[1]:
+                return
+            opened = behind + rest.end()
+            behind = _behind(octets, delimiter, opened - 1, end)
+        if opened >= 0:  # the last delimiter is missing, which everybody puts up with
+            yield opened, end
+
+    def _count(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise Refused(Refusal.TOO_MANY_PARTS)
+
+    def _pass_over(self) -> None:
+        self._lookalikes += 1
+        if self._lookalikes > _MOST_LOOKALIKES:
+            raise Refused(Refusal.TOO_MANY_PARTS)
+
+    def _spend(self, octets: int) -> None:
+        self._effort -= octets
+        if self._effort < 0:
+            raise Refused(Refusal.NESTED_TOO_DEEPLY)
+
+
+def _behind(octets: Octets, delimiter: bytes, start: int, end: int) -> int:
+    """The place behind the next delimiter; -1: there is none."""
+    place = find(octets, delimiter, start, end)
+    return place + len(delimiter) if place >= 0 else -1
+
+
+def _where(part: _Part) -> str:
+    return f"part {'.'.join(map(str, part.path))}" if part.path else ""
+
+
+def _encoding(fields: Fields) -> bytes:
+    return b"" if fields.encoding is None else mimefields.encoding(fields.encoding)
+
+
+def _decoded(part: _Part, fields: Fields) -> Iterator[bytes]:
+    encoded = pieces(part.octets, part.start, part.end)
+    decoder = DECODERS.get(_encoding(fields))
+    return decoder(encoded) if decoder else encoded
+
+
+def _header(part: _Part) -> tuple[Fields, int]:
+    """The fields that matter of the part's header, and where its body begins."""
+    octets, start, end = part.octets, part.start, part.end
+    if octets[start : min(start + 2, end)] == b"\r\n":
+        return Fields(None, None, None), start + 2
+    block = octets[start : min(start + _USUAL_HEADER, end)]
+    length = block.find(b"\r\n\r\n")
+    if length < 0 and end - start > _USUAL_HEADER:
+        block = octets[start : min(start + LONGEST_PART_HEADER + 4, end)]
+        length = block.find(b"\r\n\r\n")
+        if length < 0 and len(block) > LONGEST_PART_HEADER:
+            raise Refused(Refusal.PART_HEADER_TOO_LONG)
+    if length < 0:
+        return _fields(block, strict=not part.attached), end
+    return _fields(block[:length], strict=not part.attached), start + length + 4
+
+
+def _fields(block: bytes, *, strict: bool) -> Fields:
+    """A line that is no field does not end the header here: some readers go on behind it.
+
+    In an attached message a field that repeats is read as one.
+    """
+    block = b"\n" + block
+    found: dict[bytes, bytes] = {}
+    for number, match in enumerate(islice(_MIME_FIELD.finditer(block.lower()), _MOST_REPEATED + 1)):
+        name = match[1]
+        body = block[match.start(2) : match.end(2)]
+        if name in found:
+            if strict or number == _MOST_REPEATED:
+                raise Refused(Refusal.DUPLICATE_HEADER, block[match.start() + 1 : match.end(1)].decode("ascii"))
+            body = found[name] + b";" + body
+        found[name] = body
+    return Fields(found.get(b"type"), found.get(b"disposition"), found.get(b"transfer-encoding"))
