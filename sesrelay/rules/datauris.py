@@ -15,6 +15,8 @@ MOST_SUSPECTS: Final = 200
 _OVERLAP: Final = 16_384
 """Octets of the text before a piece that are kept: how far away a tag may begin."""
 _REACH: Final = 256
+_CLOSER_LOOKS: Final = 16
+"""How many a ``<`` that begins no tag is passed over on the way back to the one that does."""
 
 _SUSPECT: Final = re.compile(rb"data:(?<=[=\"'(;\s]data:)[^,<>\"'():]{0,256}+,")
 """Begins with the letters themselves, so that they are searched for by C, and only then looks what stands before."""
@@ -68,6 +70,11 @@ class DataUris:
 
 def _within_tag(text: bytes, at: int) -> bool:
     """Whether a tag that begins before ``at`` is still open there; a ``>`` within quotes does not end it."""
-    begin = text.rfind(b"<", max(at - _OVERLAP, 0), at)
-    tag = _TAG.match(text, begin, at + 1) if begin >= 0 else None
-    return tag is not None and tag.end() > at
+    begin = at
+    for _ in range(_CLOSER_LOOKS):
+        begin = text.rfind(b"<", max(at - _OVERLAP, 0), begin)
+        if begin < 0:
+            break
+        if tag := _TAG.match(text, begin, at + 1):
+            return tag.end() > at
+    return False
