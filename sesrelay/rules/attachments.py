@@ -29,7 +29,7 @@ _BETWEEN_WORDS: Final = re.compile(rb"\?=[ \t\r\n]++=\?")
 NOT_BASE64: Final = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _NO_NAME: Final = b" .\t\r\n\"'"
 """What systems take off the end of a file's name before they look at it."""
-_LAST_WORDS: Final = 16
+_LAST_WORDS: Final = 12
 """Encoded words at the end of a name that are decoded: more than an extension has letters."""
 
 
@@ -94,11 +94,13 @@ def _extension(name: bytes) -> bytes:
 
 def _decoded(name: bytes) -> bytes:
     """Encoded words read, where they may be the extension; nothing stands between two of them (RFC 2047 §6.2)."""
-    name = _BETWEEN_WORDS.sub(b"?==?", name)
-    words = list(_ENCODED_WORD.finditer(name))[-_LAST_WORDS:]
+    start = len(name)
+    for _ in range(_LAST_WORDS):
+        start = max(name.rfind(b"=?", 0, start), 0)
+    name = _BETWEEN_WORDS.sub(b"?==?", name[start:])
     text: list[bytes] = []
     at = 0
-    for word in words:
+    for word in _ENCODED_WORD.finditer(name):
         text += (name[at : word.start()], _word(word[1], word[2]))
         at = word.end()
     return b"".join((*text, name[at:]))

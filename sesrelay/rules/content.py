@@ -32,11 +32,16 @@ _MOST_LOOKALIKES: Final = 2 * MOST_PARTS
 """Lines that begin as a boundary and are none: those of parts within, where one name begins as the other."""
 _MOST_REPEATED: Final = 16
 """Fields that matter in the header of a part of an attached message, where they may repeat."""
-_EFFORT: Final = 6
+_EFFORT: Final = 7
 _FREE_EFFORT: Final = 8_388_608
 """Octets that may be looked through for each octet of the message, and in any case."""
-_READING: Final = 4
-"""What an octet costs that is decoded and read as HTML; one that is searched for boundaries costs 1."""
+_READING: Final = 5
+"""What an octet costs that is decoded or read as HTML; one that is searched for a boundary costs 1 (a short one: 2)."""
+_SHORT_BOUNDARY: Final = 3
+_MOST_HEADER_OCTETS: Final = 2_097_152
+_MOST_FIELD_OCTETS: Final = 262_144
+_MOST_PARAMETERS: Final = 4096
+"""In all headers of parts together: their octets, those of the fields that matter, and the parameters of these."""
 
 _USUAL_HEADER: Final = 2048
 _PLAIN: Final = re.compile(
@@ -44,11 +49,11 @@ _PLAIN: Final = re.compile(
     re.IGNORECASE,
 )
 _MIME_FIELD: Final = re.compile(
-    rb"\ncontent-(type|disposition|transfer-encoding)[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)"
+    rb"\ncontent-(type|disposition|transfer-encoding)[ \t]*+:([^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)"
 )
-_BEHIND_BOUNDARY: Final = re.compile(rb"(--)?[ \t]*+(?:\r\n|\Z)")
+_BEHIND_BOUNDARY: Final = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")
 _LONGEST_LINE: Final = 1000
-_LINE_END: Final = re.compile(rb"\r?\n")
+_EMPTY_LINE: Final = re.compile(rb"\r?\n")
 _CR: Final = 13
 
 _MESSAGES: Final = frozenset((b"message/rfc822", b"message/global", b"message/news"))
@@ -102,12 +107,12 @@ def check(octets: Octets, start: int, fields: Fields) -> None:
 class _Walk:
     """One message, and what may still be spent on it."""
 
-    __slots__ = ("_effort", "_lookalikes", "_parts")
+    __slots__ = ("_effort", "_field_octets", "_header_octets", "_lookalikes", "_parameters", "_parts")
 
     def __init__(self, length: int) -> None:
         self._effort = _EFFORT * length + _FREE_EFFORT
-        self._parts = 0
-        self._lookalikes = 0
+        self._parts = self._lookalikes = 0
+        self._header_octets = self._field_octets = self._parameters = 0
 
     def look(self, part: _Part) -> Iterable[_Part]:
         """Judges one part, header and body; the parts within it come back, the last one first."""
@@ -115,6 +120,9 @@ class _Walk:
             raise Refused(Refusal.NESTED_TOO_DEEPLY, _where(part))
         try:
             fields, body = _header(part)
+            self._header_octets += body - part.start
+            if self._header_octets > _MOST_HEADER_OCTETS:
+                raise Refused(Refusal.PART_HEADER_TOO_LONG)
         except Refused as refused:
             raise Refused(refused.refusal, *refused.details, _where(part)) from None
         return self.look_at_body(part._replace(start=body), fields)
@@ -128,12 +136,18 @@ class _Walk:
 
     def _judge(self, part: _Part, fields: Fields) -> Iterable[_Part]:
         strict = not part.attached
+        self._field_octets += len(fields.content_type or b"") + len(fields.disposition or b"")
+        if self._field_octets > _MOST_FIELD_OCTETS:
+            raise Refused(Refusal.MALFORMED_MIME, "Content fields are too long")
         content = part.usually
         if fields.content_type is not None:
             content = mimefields.content_type(fields.content_type, strict=strict)
         parameters = content.parameters
         if fields.disposition is not None:
             parameters += mimefields.disposition(fields.disposition, strict=strict)
+        self._parameters += len(parameters)
+        if self._parameters > _MOST_PARAMETERS:
+            raise Refused(Refusal.MALFORMED_MIME, "Content fields have too many parameters")
         if parameters and (extension := unsupported_extension(parameters)):
             raise Refused(Refusal.UNSUPPORTED_ATTACHMENT, extension)
         if content.kind in _DELIVERY_STATUS:
@@ -160,7 +174,7 @@ class _Walk:
         if _encoding(fields) not in DECODERS:
             return inner
         self._spend(_READING * (part.end - part.start))
-        octets = _LINE_END.sub(b"\r\n", b"".join(_decoded(part, fields)))
+        octets = b"".join(_decoded(part, fields))  # perhaps with line ends of its own
         return inner._replace(octets=octets, start=0, end=len(octets))
 
     def _parts_of(self, part: _Part, content: mimefields.Content) -> Iterable[_Part]:
@@ -169,7 +183,7 @@ class _Walk:
             if part.attached:
                 return ()
             raise Refused(Refusal.MISSING_BOUNDARY)
-        self._spend(part.end - part.start)
+        self._spend((1 + (len(boundary) < _SHORT_BOUNDARY)) * (part.end - part.start))
         usually = _MESSAGE if content.kind == b"multipart/digest" else _TEXT
         found: list[_Part] = []
         for start, end in self._between(part, b"\n--" + boundary):
@@ -243,18 +257,27 @@ def _decoded(part: _Part, fields: Fields) -> Iterator[bytes]:
 def _header(part: _Part) -> tuple[Fields, int]:
     """The fields that matter of the part's header, and where its body begins."""
     octets, start, end = part.octets, part.start, part.end
-    if octets[start : min(start + 2, end)] == b"\r\n":
-        return Fields(None, None, None), start + 2
     block = octets[start : min(start + _USUAL_HEADER, end)]
-    length = block.find(b"\r\n\r\n")
-    if length < 0 and end - start > _USUAL_HEADER:
+    if empty := _EMPTY_LINE.match(block):
+        return Fields(None, None, None), start + empty.end()
+    length, behind = _empty_line(block)
+    if not behind and end - start > _USUAL_HEADER:
         block = octets[start : min(start + LONGEST_PART_HEADER + 4, end)]
-        length = block.find(b"\r\n\r\n")
-        if length < 0 and len(block) > LONGEST_PART_HEADER:
+        length, behind = _empty_line(block)
+        if not behind and len(block) > LONGEST_PART_HEADER:
             raise Refused(Refusal.PART_HEADER_TOO_LONG)
-    if length < 0:
+    if not behind:
         return _fields(block, strict=not part.attached), end
-    return _fields(block[:length], strict=not part.attached), start + length + 4
+    return _fields(block[:length], strict=not part.attached), start + behind
+
+
+def _empty_line(block: bytes) -> tuple[int, int]:
+    """Where the line in front of the first empty one ends, and what is behind that; (0, 0): there is none."""
+    usual = block.find(b"\n\r\n")
+    bare = block.find(b"\n\n", 0, usual + 1 if usual >= 0 else len(block))
+    if bare >= 0:
+        return bare, bare + 2
+    return (usual, usual + 3) if usual >= 0 else (0, 0)
 
 
 def _fields(block: bytes, *, strict: bool) -> Fields:

@@ -12,13 +12,15 @@ from typing import Final
 
 MOST_SUSPECTS: Final = 200
 """Places in one text that look like a data URI; beyond that nobody looks closer, and it counts as one."""
+MOST_WORDS: Final = 2048
+"""The same for ``data:``, whatever stands around it, in one piece of a text."""
 _OVERLAP: Final = 16_384
 """Octets of the text before a piece that are kept: how far away a tag may begin."""
 _REACH: Final = 256
 _CLOSER_LOOKS: Final = 16
 """How many a ``<`` that begins no tag is passed over on the way back to the one that does."""
 
-_SUSPECT: Final = re.compile(rb"data:(?<=[=\"'(;\s]data:)[^,<>\"'():]{0,256}+,")
+_SUSPECT: Final = re.compile(rb"data:(?<=[=\"'(;\s]data:)\s*+(?:(?:[a-z]++/|;)[^,<>\"'():]{0,80}+)?,")
 """Begins with the letters themselves, so that they are searched for by C, and only then looks what stands before."""
 _VALUE: Final = re.compile(rb"[\s\"'/]([a-z_][a-z0-9_.:-]*+)\s*+=\s*+[\"']?\s*+\Z")
 _URL: Final = re.compile(rb"url\(\s*+(?:[\"']|&quot;|&#0*(?:34|39);)?\s*+\Z")
@@ -41,9 +43,13 @@ class DataUris:
         text = self._before + piece.lower()
         if b"\0" in text:  # UTF-16, to eyes that look for ASCII only
             text = text.replace(b"\0", b"")
-        for match in _SUSPECT.finditer(text):
-            if match.end() > len(self._before) and self._is_one(text, match.start()):
-                return True
+        words = text.count(b"data:")
+        if words > MOST_WORDS:
+            return True
+        if words:
+            for match in _SUSPECT.finditer(text):
+                if match.end() > len(self._before) and self._is_one(text, match.start()):
+                    return True
         self._styles(text, len(text))
         self._before = text[-_OVERLAP:]
         self._style_known_to = max(len(self._before) - len(b"</style"), 0)

@@ -16,7 +16,7 @@ WINDOW: Final = 262_144
 _FIRST_WINDOW: Final = 4096
 """What is searched for is often near; a copy of a whole window each time would be most of the work."""
 _GROWTH: Final = 8
-_SHORT: Final = 8
+_SHORT: Final = 6
 """Length below which a needle's search by ``bytes.find`` can be made many times as slow; by ``re`` it cannot."""
 
 
