@@ -10,18 +10,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MOST_SUSPECTS: Final = 200
-"""Places in one text that look like a data URI; beyond that nobody looks closer, and it counts as one."""
-MOST_WORDS: Final = 2048
-"""The same for ``data:``, whatever stands around it, in one piece of a text."""
+MOST_SUSPECTS: Final = 2000
+"""Places in one text that begin as a data URI does; beyond that nobody looks closer, and it counts as one."""
+MOST_WORDS: Final = 8192
+"""The same for ``data:``, whatever follows it, in one piece of a text."""
 _OVERLAP: Final = 16_384
 """Octets of the text before a piece that are kept: how far away a tag may begin."""
 _REACH: Final = 256
 _CLOSER_LOOKS: Final = 16
 """How many a ``<`` that begins no tag is passed over on the way back to the one that does."""
 
-_SUSPECT: Final = re.compile(rb"data:(?<=[=\"'(;\s]data:)\s*+(?:(?:[a-z]++/|;)[^,<>\"'():]{0,80}+)?,")
-"""Begins with the letters themselves, so that they are searched for by C, and only then looks what stands before."""
+_SUSPECT: Final = re.compile(rb"data:(?=[,;]|[a-z]{1,20}+/)")
+_COMPLETE: Final = re.compile(rb"(?<=[=\"'(;\s])data:(?:[a-z]++/|;)?[^,<>\"'():]{0,80}+,")
 _VALUE: Final = re.compile(rb"[\s\"'/]([a-z_][a-z0-9_.:-]*+)\s*+=\s*+[\"']?\s*+\Z")
 _URL: Final = re.compile(rb"url\(\s*+(?:[\"']|&quot;|&#0*(?:34|39);)?\s*+\Z")
 _TAG: Final = re.compile(rb"<[a-z](?:[^<>\"']++|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))*+")
@@ -44,12 +44,8 @@ class DataUris:
         if b"\0" in text:  # UTF-16, to eyes that look for ASCII only
             text = text.replace(b"\0", b"")
         words = text.count(b"data:")
-        if words > MOST_WORDS:
+        if words > MOST_WORDS or (words and any(self._is_one(text, m.start()) for m in _SUSPECT.finditer(text))):
             return True
-        if words:
-            for match in _SUSPECT.finditer(text):
-                if match.end() > len(self._before) and self._is_one(text, match.start()):
-                    return True
         self._styles(text, len(text))
         self._before = text[-_OVERLAP:]
         self._style_known_to = max(len(self._before) - len(b"</style"), 0)
@@ -59,6 +55,9 @@ class DataUris:
         self._suspects += 1
         if self._suspects > MOST_SUSPECTS:
             return True
+        uri = _COMPLETE.match(text, at)
+        if uri is None or uri.end() <= len(self._before):  # with the piece before, it has been looked at
+            return False
         before = text[max(at - _REACH, 0) : at]
         if _URL.search(before):
             return self._styles(text, at) or _within_tag(text, at)

@@ -6,6 +6,7 @@ A window bounds both the memory that is used and how long others wait for the in
 from __future__ import annotations
 
 import binascii
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol, overload
@@ -18,6 +19,8 @@ _FIRST_WINDOW: Final = 4096
 _GROWTH: Final = 8
 _SHORT: Final = 6
 """Length below which a needle's search by ``bytes.find`` can be made many times as slow; by ``re`` it cannot."""
+
+_LAST_FOUR: Final = len(b"AA==\r\n")
 
 
 class Octets(Protocol):
@@ -58,12 +61,20 @@ def pieces(octets: Octets, start: int, end: int) -> Iterator[bytes]:
 
 
 def _base64(encoded: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines as they are, as nearly all are good; else only what belongs there, by fours."""
     rest = b""
     for piece in encoded:
-        kept = rest + piece.translate(None, NOT_BASE64)
-        whole = len(kept) // 4 * 4
-        rest = kept[whole:]
-        yield binascii.a2b_base64(kept[:whole])
+        text = rest + piece
+        end = text.rfind(b"\n") + 1
+        if end and text.find(b"=", 0, end - _LAST_FOUR) < 0:
+            with contextlib.suppress(binascii.Error):
+                yield binascii.a2b_base64(text[:end])
+                rest = text[end:]
+                continue
+        kept = text.translate(None, NOT_BASE64)
+        end = len(kept) // 4 * 4
+        rest = kept[end:]
+        yield binascii.a2b_base64(kept[:end])
     yield from_base64(rest)
 
 

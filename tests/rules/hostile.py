@@ -64,13 +64,16 @@ HOSTILE: dict[str, bytes] = {
     ),
     "headers as long as may be": many_parts(b"CONTENT-TYP: b\r\n" * 240),
     "comments": many_parts(b"Content-Type: a/b " + b"(())" * 2000),
-    "base64 HTML": filled(html(b"base64"), base64_lines(b" data:a/b; data" + b"<p>data, more text and data" * 5)),
+    "base64 HTML": filled(html(b"base64"), base64_lines(b" data:a; data, <p>data, more text")),
     "base64 HTML deep within": filled(nested(2, b"abcdefg%d".__mod__) + html(b"base64"), b"QUFB\r\n--abcdefg\r\n"),
     "quoted-printable HTML": filled(
-        html(b"quoted-printable"), b"=3D=41 data=\r\n:;=20 " + b"=41=42=43=44=45=46=47=48 data=\r\n" * 12
+        html(b"quoted-printable"), b"=3D=41 data=\r\n: =20 " + b"=41=42=43=44=45=46=47=48 data=\r\n" * 12
     ),
-    "plain HTML": filled(html(b"8bit"), b'<a b="data:a/' + b"x" * 80 + b" " * 60),
-    "HTML of suspects": filled(html(b"8bit"), b" a=data:;" + b" " * 145),
+    "plain HTML": filled(html(b"8bit"), b'<a b="data:a' + b" " * 25),
+    "HTML of suspects": filled(html(b"8bit"), b" a=data:/;" + b" " * 25),
+    "HTML of suspects, as many as may be": filled(
+        html(b"8bit") + b"".join(b'<a b="data:,' + b"x" * 4000 for _ in range(1900)), b"<" * 40 + b" data:a"
+    ),
     "HTML of tags without end": filled(html(b"8bit"), b"<a 'data:x,"),
     "HTML of styles": filled(
         html(b"8bit"), b"<styl </styl <style url( data:;<styl </styl <style x=y </style>" + b"<style x" * 12
@@ -81,6 +84,6 @@ HOSTILE: dict[str, bytes] = {
     "an encoded attached HTML message": filled(
         b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
         b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-        base64_lines(b" data:a/b; data" + b"<p>data, more text and data" * 5),
+        base64_lines(b" data:a; data, <p>data, more text"),
     ),
 }

@@ -26,6 +26,7 @@ FOUND = [
     b"<style></style><p>x</p><style type='text/css'>a{b:url(data:,x)}",
     b'<!--[if mso]><v:fill src="data:image/png;base64,AA"/><![endif]-->',
     b'<img src="data:text/plain; charset=utf-8,hello">',
+    b'<img src="data:;base64,AAAA">',
     b'<img src="data:,x"',
 ]
 
@@ -47,6 +48,7 @@ PASSED = [
     b"<p>(data: one, two)</p>",
     b"<b>x</b> src = data:image/png;base64,iVBOR",
     b"metadata:,",
+    b'<p title="Data: 12/05/2026, 13:00">',
     b"<p>x</p> src='data:,x' < b",
     b"< < < < < < < < < < < < < < < < < < <img src=data",
 ]
