@@ -38,7 +38,7 @@ def unsupported_extension(parameters: Iterable[tuple[bytes, bytes]]) -> str:
     plain: list[bytes] = []
     pieces: dict[bytes, dict[int, bytes]] = {}
     for parameter, value in parameters:
-        match = _PARAMETER.match(parameter)
+        match = _PARAMETER.match(parameter) if b"name" in parameter else None
         if match is None:
             continue
         name, number, encoded = match.groups()

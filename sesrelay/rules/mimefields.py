@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -20,6 +21,9 @@ LONGEST_FIELD: Final = 8192
 """Octets of one of these fields."""
 MOST_PARAMETERS: Final = 64
 """Parameters of one of these fields; a name of 255 letters in pieces (RFC 2231) takes some forty."""
+
+_REMEMBERED: Final = 40
+"""Octets of a field that is worth remembering: longer ones have a boundary or a name in it, each time another."""
 
 
 def _comment(inner: bytes) -> bytes:
@@ -61,6 +65,10 @@ class Content(NamedTuple):
 
 def content_type(field: bytes, *, strict: bool = True) -> Content:
     """What the raw field body says. Raises Refused(MALFORMED_MIME), only when strict."""
+    return _usual_type(field) if strict and len(field) <= _REMEMBERED else _content_type(field, strict=strict)
+
+
+def _content_type(field: bytes, *, strict: bool) -> Content:
     match = _TYPE.match(_bounded(field, strict=strict))
     if match is not None:
         return Content(b"%b/%b" % (match[1].lower(), match[2].lower()), _parameters(match[3], strict=strict))
@@ -68,6 +76,12 @@ def content_type(field: bytes, *, strict: bool = True) -> Content:
         raise _complaint(field, ("MIME type", "'/'", "MIME subtype"))
     like = _LOOKS_LIKE_TYPE.match(field)
     return Content(like[0].strip().lower() if like else b"text/plain", _whatever_looks_like_parameters(field))
+
+
+@lru_cache(maxsize=512)
+def _usual_type(field: bytes) -> Content:
+    """Most parts of most messages are of few types."""
+    return _content_type(field, strict=True)
 
 
 def disposition(field: bytes, *, strict: bool = True) -> tuple[tuple[bytes, bytes], ...]:
