@@ -35,8 +35,10 @@ _MOST_REPEATED: Final = 16
 _EFFORT: Final = 7
 _FREE_EFFORT: Final = 8_388_608
 """Octets that may be looked through for each octet of the message, and in any case."""
-_READING: Final = 5
-"""What an octet costs that is decoded or read as HTML; one that is searched for a boundary costs 1 (a short one: 2)."""
+_READING: Final = 3
+_DECODING: Final = 4
+_DECODING_AND_READING: Final = 6
+"""What an octet costs that is read as HTML, or decoded. One that is searched for a boundary costs 1, a short one 2."""
 _SHORT_BOUNDARY: Final = 3
 _MOST_HEADER_OCTETS: Final = 2_097_152
 _MOST_FIELD_OCTETS: Final = 262_144
@@ -161,7 +163,8 @@ class _Walk:
         return ()
 
     def _read_html(self, part: _Part, fields: Fields) -> None:
-        self._spend(_READING * (part.end - part.start))
+        price = _DECODING_AND_READING if _encoding(fields) in DECODERS else _READING
+        self._spend(price * (part.end - part.start))
         html = DataUris()
         for piece in _decoded(part, fields):
             if html.found_in(piece):
@@ -173,7 +176,7 @@ class _Walk:
         inner = part._replace(depth=part.depth + 1, attached=True, usually=_TEXT)
         if _encoding(fields) not in DECODERS:
             return inner
-        self._spend(_READING * (part.end - part.start))
+        self._spend(_DECODING * (part.end - part.start))
         octets = b"".join(_decoded(part, fields))  # perhaps with line ends of its own
         return inner._replace(octets=octets, start=0, end=len(octets))
 

@@ -65,7 +65,7 @@ HOSTILE: dict[str, bytes] = {
     "headers as long as may be": many_parts(b"CONTENT-TYP: b\r\n" * 240),
     "comments": many_parts(b"Content-Type: a/b " + b"(())" * 2000),
     "base64 HTML": filled(html(b"base64"), base64_lines(b" data:a; data, <p>data, more text")),
-    "base64 HTML deep within": filled(nested(2, b"abcdefg%d".__mod__) + html(b"base64"), b"QUFB\r\n--abcdefg\r\n"),
+    "base64 HTML deep within": filled(nested(1, b"abcdefg%d".__mod__) + html(b"base64"), b"QUFB\r\n--abcdefg\r\n"),
     "quoted-printable HTML": filled(
         html(b"quoted-printable"), b"=3D=41 data=\r\n: =20 " + b"=41=42=43=44=45=46=47=48 data=\r\n" * 12
     ),

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules import content
 from sesrelay.rules.content import MOST_PARTS, Fields, check, is_decided
 from sesrelay.rules.headers import rewrite
 from tests.rules.hostile import HOSTILE, multipart
@@ -318,5 +317,15 @@ def test_a_message_of_ten_megabytes_within_usual_multiparts_is_looked_through() 
     attachment = b"Content-Type: application/zip\r\n" + BASE64 + CRLF + (b"QUFB" * 19 + CRLF) * 130_000
     message = of(b"a", of(b"b", of(b"c", TEXT, b"Content-Type: text/html\r\n\r\n<p>"), TEXT), of(b"d", attachment), EXE)
     assert judged(message) == (Refusal.UNSUPPORTED_ATTACHMENT, "exe", "part 3")
-    assert content.DEEPEST > 10
-    assert multipart(b"x")
+
+
+@pytest.mark.parametrize(("octets", "levels"), [(10_000_000, 1), (3_000_000, 3), (1_000_000, 7)])
+def test_big_html_is_read_within_usual_multiparts(octets: int, levels: int) -> None:
+    message = b"Content-Type: text/html\r\n" + BASE64 + CRLF + (b"QUFB" * 19 + CRLF) * (octets // 78)
+    for level in range(levels):
+        message = of(b"level %d" % level, message, TEXT)
+    assert judged(message) is None
+
+
+def test_each_boundary_in_the_hostile_messages_is_one() -> None:
+    assert judged(multipart(b"x") + b"--x\r\n" + TEXT) is None

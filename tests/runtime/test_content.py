@@ -18,16 +18,12 @@ INVALID = "Message rejected: Message contains invalid content. "
 
 def with_file(name: bytes, octets: int) -> bytes:
     """A text and a file."""
-    content = base64.encodebytes(os.urandom(octets)).replace(b"\n", b"\r\n")
-    return (
-        HEADER
-        + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHello.\r\n--b\r\nContent-Type: application/x\r\n"
-        + b"Content-Disposition: attachment; filename="
-        + name
-        + b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-        + content
-        + b"--b--\r\n"
+    header = HEADER + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    file = (
+        b"Content-Type: application/x\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: a; filename=" + name
     )
+    content = base64.encodebytes(os.urandom(octets)).replace(b"\n", b"\r\n")
+    return header + b"--b\r\n\r\nHello.\r\n--b\r\n" + file + b"\r\n\r\n" + content + b"--b--\r\n"
 
 
 EXE = f"{INVALID}File extension .exe is not supported (part 2)"
