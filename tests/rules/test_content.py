@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.rules.content import MOST_PARTS, Fields, check, is_decided
 from sesrelay.rules.headers import rewrite
-from tests.rules.hostile import HOSTILE, multipart
+from tests.rules.hostile import HOSTILE
 from tests.rules.test_headers import STAMP
 
 CRLF = b"\r\n"
@@ -325,7 +325,3 @@ def test_big_html_is_read_within_usual_multiparts(octets: int, levels: int) -> N
     for level in range(levels):
         message = of(b"level %d" % level, message, TEXT)
     assert judged(message) is None
-
-
-def test_each_boundary_in_the_hostile_messages_is_one() -> None:
-    assert judged(multipart(b"x") + b"--x\r\n" + TEXT) is None
