@@ -4,6 +4,7 @@ import json
 import os
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.rules import mailboxes, permission
 from sesrelay.rules.policy import Permissions
 from sesrelay.store.errors import DatabaseAway
+from sesrelay.store.spool import SpoolWriter
 from tests.clock import FakeClock
 from tests.core.fakes import ACCOUNT, KEY, NAMING, REGION, FakeHandOver, FakeStore, facts, holder, submission
 from tests.rules.test_policy import statement, text
@@ -116,6 +118,7 @@ async def test_an_address_that_is_named_twice_gets_one_copy_and_counts_once(benc
     assert bench.store.limits.used_24_hours == 1
 
 
+BAD_CONTENT = b"From: sender@example.com\r\nContent-Disposition: attachment; filename=evil.exe\r\n\r\nMZ"
 REFUSALS = [
     (Refusal.NOT_SUBSCRIBED, {"closed": True, "suspended": True}, {}),
     (Refusal.NOT_AUTHORIZED, {"active_keys": {}, "suspended": True}, {}),
@@ -129,6 +132,10 @@ REFUSALS = [
     (Refusal.QUOTA_EXCEEDED, {"quota": 0, "rate": 0.0}, {}),
     (Refusal.MALFORMED, {"closed": True}, {"content": b"From: a@\r\n\r\n"}),
     (Refusal.DUPLICATE_HEADER, {"closed": True}, {"content": b"Subject: a\r\nSubject: b\r\n\r\n"}),
+    (Refusal.MALFORMED, {"closed": True}, {"content": b"To: \r\n\r\n"}),
+    (Refusal.NON_ASCII_ADDRESS, {"closed": True}, {"content": b"Cc: \xc3\xbc@b.example\r\n\r\n"}),
+    (Refusal.NOT_VERIFIED, {"quota": 0}, {"mail_from": "no@where.example", "content": BAD_CONTENT}),
+    (Refusal.UNSUPPORTED_ATTACHMENT, {"quota": 0, "rate": 0.0}, {"content": BAD_CONTENT}),
 ]
 
 
@@ -296,7 +303,56 @@ async def test_a_spooled_body_gets_its_header_rewritten_and_stays_where_it_is(be
 
 async def test_a_spooled_message_whose_header_never_ends_is_refused(bench: Bench) -> None:
     refused = await bench.refusal(content=SpooledBody(b"A: b\r\n" * 50_000, "/spool/1", 4096, 300_000, 7))
-    assert (refused.refusal, refused.details) == (Refusal.MALFORMED, ("Message header is too long",))
+    assert refused.refusal is Refusal.HEADER_TOO_LONG
+
+
+def of_two_parts(octets: int, extension: str) -> bytes:
+    """A multipart, without its header."""
+    text = b"\r\n" + b"text\r\n" * (octets // 6)
+    return (
+        b"--b\r\n"
+        + text
+        + b"--b\r\nContent-Disposition: a; filename=x."
+        + extension.encode()
+        + b"\r\n\r\nx\r\n--b--\r\n"
+    )
+
+
+MULTIPART = b"From: sender@example.com\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+
+
+@pytest.mark.parametrize("octets", [100, 100_000])
+async def test_what_must_not_be_in_a_message_is_found_in_memory(bench: Bench, octets: int) -> None:
+    refused = await bench.refusal(content=MULTIPART + b"\r\n" + of_two_parts(octets, "exe"))
+    assert (refused.refusal, refused.details) == (Refusal.UNSUPPORTED_ATTACHMENT, ("exe", "part 2"))
+    await bench.acceptance.accept(submission(MULTIPART + b"\r\n" + of_two_parts(octets, "pdf")))
+
+
+@pytest.mark.parametrize("between", [b"", b"no field\r\n"])
+async def test_and_in_the_spool(bench: Bench, tmp_path: Path, between: bytes) -> None:
+    def spooled(extension: str) -> SpooledBody:
+        writer = SpoolWriter(tmp_path / extension, MULTIPART + between + b"\r\n")
+        writer.write(of_two_parts(300_000, extension))
+        return writer.finish()
+
+    refused = await bench.refusal(content=spooled("exe"))
+    assert (refused.refusal, refused.details) == (Refusal.UNSUPPORTED_ATTACHMENT, ("exe", "part 2"))
+    await bench.acceptance.accept(submission(content=spooled("pdf")))
+
+
+async def test_a_spooled_message_without_a_body_has_no_parts_and_one_that_is_gone_is_our_trouble(bench: Bench) -> None:
+    empty = SpooledBody(MULTIPART + b"\r\n", "/spool/gone", 4096, 0, 0)
+    assert (await bench.refusal(content=empty)).refusal is Refusal.MISSING_START_BOUNDARY
+    gone = SpooledBody(MULTIPART + b"\r\n", "/spool/gone", 4096, 300_000, 7)
+    assert (await bench.refusal(content=gone)).refusal is Refusal.UNAVAILABLE
+
+
+async def test_the_relays_own_reports_may_hold_a_delivery_status(bench: Bench) -> None:
+    report = b"From: MAILER-DAEMON@x.example\r\nContent-Type: message/delivery-status\r\n\r\nAction: failed\r\n"
+    assert (await bench.refusal(content=report.replace(b"MAILER-DAEMON@x.example", b"sender@example.com"))).refusal is (
+        Refusal.DELIVERY_STATUS
+    )
+    await bench.acceptance.accept(submission(report, origin=Origin.RELAY, mail_from="", access_key_id=""))
 
 
 async def test_a_huge_header_is_read_all_the_same(bench: Bench) -> None:
