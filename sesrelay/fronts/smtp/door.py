@@ -165,10 +165,10 @@ class Door:
         self._coming.discard(connection)
         if not address:
             return False
+        now = self.around.clock.monotonic()
         if not self.around.caps.admit(address):
             self.around.counters.connection_refused()
             return False
-        now = self.around.clock.monotonic()
         self._connections[connection] = _Watched(now, now)
         if not self.draining and (self._watcher is None or self._watcher.done()):
             self._watcher = self.loop.create_task(self._watch())

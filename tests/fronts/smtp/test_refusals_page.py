@@ -29,6 +29,11 @@ DETAILS: dict[Refusal, tuple[str, ...]] = {
     Refusal.MISSING_BOUNDARY: ("part 2.1",),
     Refusal.MISSING_START_BOUNDARY: ("part 2.1",),
     Refusal.PART_HEADER_TOO_LONG: ("part 2.1",),
+    Refusal.NOT_AUTHORIZED: (
+        "arn:aws:iam::123456789012:user/jo",
+        "ses:SendRawEmail",
+        "arn:aws:ses:us-east-1:123456789012:identity/b.example",
+    ),
     Refusal.NOT_VERIFIED: ("us-east-1", "a@b.example"),
     Refusal.UNSUPPORTED_ATTACHMENT: ("exe", "part 2.1"),
     Refusal.DATA_URI: ("part 2.1",),
@@ -70,7 +75,7 @@ def test_every_text_of_a_parser_is_on_the_page() -> None:
 NUMBERS = {"LONGEST_FIELD": mimefields.LONGEST_FIELD, "MOST_PARAMETERS": mimefields.MOST_PARAMETERS}
 SPECIAL = {
     "{what}": ("MIME type", "'/'", "MIME subtype", "disposition", "';'", "parameter name", "'='", "parameter value"),
-    "{closing}": (">", ")", '"', "]"),
+    "{missing}": ("<", "(", ">", ")", '"', "]"),
     "{where}": ("Local address", "Domain"),
 }
 
