@@ -219,7 +219,6 @@ FAILURES = [
     (("user", "create", "JIRA"), "user jira exists already"),
     (("user", "delete", "nobody"), "has no user nobody"),
     (("group", "create", "x" * 129), "1 to 128 of"),
-    (("group", "create", ""), "group name '': 1 to 128 of"),
     (("group", "delete", "none"), "has no group none"),
     (("group", "add-user", "none", "jira"), "has no group none"),
 ]
