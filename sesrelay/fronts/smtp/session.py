@@ -21,6 +21,8 @@ from sesrelay.settings import Smtp
 
 KEPT_RECIPIENTS: Final = 50
 """Of more recipients only the number is known (SMTP-8)."""
+IDLE_COMMANDS: Final = 100
+"""So many commands that bring no mail along are free, then each counts as bad until the next message."""
 LONGEST_COMMAND: Final = 2048
 """Octets of a command line without its end; RFC 5321 §4.5.3.1.4 asks for 512, parameters need more."""
 LONGEST_AUTH_LINE: Final = 12_288
@@ -69,6 +71,7 @@ class Session:
         "_encrypted",
         "_failed_logins",
         "_host",
+        "_idle_commands",
         "_login",
         "_mail_from",
         "_messages",
@@ -87,7 +90,7 @@ class Session:
         self._client_name = ""
         self._login: Login | None = None
         self._dialogue: Dialogue | None = None
-        self._messages = self._bad_commands = self._failed_logins = 0
+        self._messages = self._bad_commands = self._failed_logins = self._idle_commands = 0
         self._forget_mail()
 
     @property
@@ -166,6 +169,7 @@ class Session:
     def message_ended(self, *, accepted: bool) -> None:
         """The dot was answered: the transaction is over, and a client that gets mail through is no nuisance."""
         self._messages += 1
+        self._idle_commands = 0
         if accepted:
             self._bad_commands = 0
         self._forget_mail()
@@ -187,6 +191,11 @@ class Session:
             return Decision(reply + replies.TOO_MANY_ERRORS, Next.CLOSE)
         return Decision(reply)
 
+    def _without_mail(self, reply: bytes) -> Decision:
+        """Right, but of no use to anybody when it comes again and again: replies cost more than they are asked for."""
+        self._idle_commands += 1
+        return Decision(reply) if self._idle_commands <= IDLE_COMMANDS else self._bad(reply)
+
     def _not_yet(self) -> Decision:
         """Why a mail command cannot be answered before login."""
         if not self._encrypted:
@@ -199,12 +208,12 @@ class Session:
         if not self._greeted(argument):
             return self._bad(replies.SYNTAX_EHLO)
         offers = replies.capabilities(self._host, size=self._bounds.message_octets, encrypted=self._encrypted)
-        return Decision(offers)
+        return self._without_mail(offers)
 
     def _helo(self, argument: bytes) -> Decision:
         if not self._greeted(argument):
             return self._bad(replies.SYNTAX_HELO)
-        return Decision(b"250 %s\r\n" % self._host.encode("ascii"))
+        return self._without_mail(b"250 %s\r\n" % self._host.encode("ascii"))
 
     def _greeted(self, name: bytes) -> bool:
         """Any name will do (clients send odd ones); what of it may stand in a Received field is kept."""
@@ -325,21 +334,25 @@ class Session:
         if argument:
             return self._bad(replies.SYNTAX_RSET)
         self._forget_mail()
-        return _OK
+        return self._without_mail(replies.OK)
 
     def _noop(self, argument: bytes) -> Decision:
-        return self._bad(replies.BAD_SYNTAX) if _NOT_IN_COMMANDS.search(argument) else _OK
+        if _NOT_IN_COMMANDS.search(argument):
+            return self._bad(replies.BAD_SYNTAX)
+        return self._without_mail(replies.OK)
 
     def _quit(self, argument: bytes) -> Decision:
         return self._bad(replies.SYNTAX_QUIT) if argument else Decision(replies.BYE, Next.CLOSE)
 
     def _help(self, argument: bytes) -> Decision:
-        return self._bad(replies.BAD_SYNTAX) if _NOT_IN_COMMANDS.search(argument) else Decision(replies.HELP)
+        if _NOT_IN_COMMANDS.search(argument):
+            return self._bad(replies.BAD_SYNTAX)
+        return self._without_mail(replies.HELP)
 
     def _vrfy(self, argument: bytes) -> Decision:
         if _NOT_IN_COMMANDS.search(argument):
             return self._bad(replies.BAD_SYNTAX)
-        return Decision(replies.CANNOT_VERIFY) if self._encrypted else self._bad(replies.STARTTLS_FIRST)
+        return self._without_mail(replies.CANNOT_VERIFY) if self._encrypted else self._bad(replies.STARTTLS_FIRST)
 
     def _not_implemented(self, _argument: bytes) -> Decision:
         return self._bad(replies.NOT_IMPLEMENTED)

@@ -29,8 +29,8 @@ ENDLESS: Final = 65_536
 """So many octets are thrown away of a line that is too long, and behind the last word, before it is enough."""
 _ENDLESS_LINE: Final = LONGEST_AUTH_LINE + 1 + ENDLESS
 """A longer line ends the session, whether its end has come with it or not."""
-COMMANDS_IN_A_TURN: Final = 256
-"""So many commands are answered before other connections get their turn (about a millisecond)."""
+COMMANDS_IN_A_TURN: Final = 64
+"""So many commands are answered before other connections get their turn (about half a millisecond)."""
 
 log = structlog.get_logger()
 _UNPRINTABLE: Final = re.compile(rb"[^\x20-\x7e]")

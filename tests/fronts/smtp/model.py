@@ -67,7 +67,7 @@ class Model:
         self.named = self.logged_in = self.in_data = False
         self.asked_for: str | None = None
         self.user = b""
-        self.bad = self.failed = self.messages = 0
+        self.bad = self.failed = self.messages = self.idle = 0
         self.forget()
 
     def forget(self) -> None:
@@ -102,6 +102,7 @@ class Model:
         raw, self.unread = self.unread[:end], self.unread[end + 3 :]
         self.in_data = False
         self.messages += 1
+        self.idle = 0
         content = b"\r\n".join(line[line.startswith(b".") :] for line in raw.split(b"\r\n"))
         reply = message_fault(content, self.bounds.message_octets)
         if reply is None:
@@ -159,6 +160,10 @@ class Model:
         self.bad += 1
         return reply if self.bad < self.bounds.session_bad_commands else self.last_word("commands", reply)
 
+    def without_mail(self, reply: str) -> str:
+        self.idle += 1
+        return reply if self.idle <= 100 else self.nonsense(reply)
+
     def last_word(self, why: str, reply: str = "") -> str:
         self.closed = True
         return (reply and reply + "\r\n") + LAST_WORDS[why]
@@ -173,7 +178,7 @@ class Model:
             return self.nonsense(f"501 Syntax: {verb} hostname")
         self.named = True
         self.forget()
-        return reply
+        return self.without_mail(reply)
 
     def ehlo(self, name: bytes) -> str:
         offers = ["PIPELINING", "AUTH PLAIN LOGIN"] if self.encrypted else ["STARTTLS"]
@@ -195,22 +200,22 @@ class Model:
         if argument:
             return self.nonsense("501 Syntax: RSET")
         self.forget()
-        return "250 Ok"
+        return self.without_mail("250 Ok")
 
     def noop(self, argument: bytes) -> str:
-        return self.nonsense("500 Error: bad syntax") if CONTROLS & {*argument} else "250 Ok"
+        return self.nonsense("500 Error: bad syntax") if CONTROLS & {*argument} else self.without_mail("250 Ok")
 
     def help(self, argument: bytes) -> str:
         if CONTROLS & {*argument}:
             return self.nonsense("500 Error: bad syntax")
-        return "214 EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY QUIT"
+        return self.without_mail("214 EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY QUIT")
 
     def vrfy(self, argument: bytes) -> str:
         if CONTROLS & {*argument}:
             return self.nonsense("500 Error: bad syntax")
         if not self.encrypted:
             return self.nonsense("530 Must issue a STARTTLS command first")
-        return "252 Cannot VRFY user, but will accept message and attempt delivery"
+        return self.without_mail("252 Cannot VRFY user, but will accept message and attempt delivery")
 
     def quit(self, argument: bytes) -> str:
         if argument:

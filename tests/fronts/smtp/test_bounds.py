@@ -9,11 +9,14 @@ from typing import Literal
 
 import pytest
 
+from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.shortway import UNREAD
 from sesrelay.model.refusal import Refusal, Refused
 from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GO, GREETING, OK, PLAIN, House
 
+MANY = 1 << 30
+"""Bad commands, where a test wants more commands without mail than a session may send."""
 IDLE = b"451 4.4.2 Timeout waiting for data from client.\r\n"
 TOO_OLD = b"421 Connection closed by server. Maximum session time reached.\r\n"
 TOO_MANY = b"421 Too many concurrent SMTP connections\r\n"
@@ -298,7 +301,7 @@ def test_control_characters_and_8_bit_in_commands_are_bad_syntax(house: House, l
 
 
 def test_a_client_that_reads_no_replies_gets_no_more_and_costs_no_memory(house: House) -> None:
-    client = house.logged_in()
+    client = house.logged_in(session_bad_commands=MANY)
     connection = house.made[0]
 
     def flood() -> None:
@@ -319,7 +322,7 @@ def test_a_client_that_reads_no_replies_is_cut_off_in_the_end(
     house: House, mode: Literal["tls", "starttls"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sesrelay.fronts.smtp.door.TLS_CLOSE_SECONDS", 0.1)
-    door, port = house.open(mode)
+    door, port = house.open(mode, session_bad_commands=MANY)
     client = house.secure(port) if mode == "tls" else house.connect(port)
     client.expect(GREETING)
     client.socket.settimeout(0.1)
@@ -335,7 +338,7 @@ def test_a_client_that_reads_no_replies_is_cut_off_in_the_end(
 
 
 def test_many_commands_at_once_leave_the_loop_to_others_and_keep_their_order(house: House) -> None:
-    client = house.logged_in()
+    client = house.logged_in(session_bad_commands=MANY)
     client.send(b"NOOP\r\nVRFY x\r\n" * 2000 + b"QUIT\r\n")
     vrfy = b"252 Cannot VRFY user, but will accept message and attempt delivery\r\n"
     assert client.rest() == (OK + vrfy) * 2000 + b"221 Bye\r\n"
@@ -360,3 +363,16 @@ def test_the_door_forgets_a_login_with_its_connection(house: House) -> None:
         client.say(b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\nQUIT\r\n", b"250-")
         client.socket.close()
     house.until(lambda: door.connections == 0 and house.connections._by_address.total() == 0)
+
+
+def test_commands_that_bring_no_mail_are_free_a_hundred_times_between_two_messages(house: House) -> None:
+    client = house.logged_in(session_bad_commands=3)
+    for _ in range(2):
+        client.say(b"NOOP\r\n" * 98 + b"RSET\r\n", OK * 99)
+        client.say(ENVELOPE, OK + OK + GO)
+        client.say(b"x\r\n.\r\n", ACCEPTED)
+    client.say(b"RSET\r\n" * 100, OK * 100)
+    client.say(b"NOOP\r\n", OK)
+    client.say(b"NOOP\r\n", OK)
+    client.send(b"NOOP\r\n")
+    assert client.rest() == OK + replies.TOO_MANY_ERRORS
