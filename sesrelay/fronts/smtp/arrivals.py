@@ -20,7 +20,6 @@ from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, address_of
 from sesrelay.fronts.smtp.proxyheader import ProxyHeader, ProxyHeaderError
 
 HEADER_SECONDS: Final = 5.0
-_ACCEPTED_IN_A_TURN: Final = 20
 _REST_SECONDS: Final = 1.0
 _UNINTRODUCED: Final = 500
 """Connections of a listener whose PROXY header is awaited."""
@@ -110,15 +109,15 @@ class ArrivalDoor(Door):
             log.info(event, client=peer, reason=reason)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_ACCEPTED_IN_A_TURN):
-            try:
-                connection, peer = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                self._rest(listening, error)
-                return
-            self._arrive(connection, peer)
+        """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
+        try:
+            connection, peer = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._rest(listening, error)
+            return
+        self._arrive(connection, peer)
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:
         """Out of descriptors or memory, say: who waits in the backlog goes on waiting."""

@@ -51,9 +51,10 @@ class Handshakes:
         return len(self._under_way)
 
     def want(self, candidate: Candidate) -> None:
-        """It begins in one of the next turns."""
+        """It begins now or in one of the next turns."""
         self._ready[candidate] = None
-        self._go_on()
+        if self._turn is None:
+            self._take_turn()
 
     def leave(self, candidate: Candidate) -> None:
         """It has gone before its turn."""
@@ -66,29 +67,29 @@ class Handshakes:
         address = candidate.client
         self._by_address[address] -= 1
         if parked := self._parked.get(address):
-            self._ready[parked.popitem(last=False)[0]] = None
-            self._go_on()
+            self.want(parked.popitem(last=False)[0])
         else:
             self._parked.pop(address, None)
         if not self._by_address[address]:
             del self._by_address[address]
 
-    def _go_on(self) -> None:
-        if self._turn is None and self._ready:
-            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
-
     def _take_turn(self) -> None:
+        """Each that begins some is followed by another, which begins more or lets the next one begin at once."""
         self._turn = None
         begun = 0
         while self._ready and begun < self._in_a_turn:
-            candidate, _ = self._ready.popitem(last=False)
-            if self._by_address[candidate.client] >= self._most_per_address:
-                self._parked.setdefault(candidate.client, OrderedDict())[candidate] = None
-                continue
-            begun += 1
-            self._by_address[candidate.client] += 1
-            self._under_way[candidate] = None
-            candidate.begin()
-            if len(self._under_way) > self._most:
-                next(iter(self._under_way)).cut()
-        self._go_on()
+            begun += self._begin(self._ready.popitem(last=False)[0])
+        if begun:
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _begin(self, candidate: Candidate) -> bool:
+        address = candidate.client
+        if self._by_address[address] >= self._most_per_address:
+            self._parked.setdefault(address, OrderedDict())[candidate] = None
+            return False
+        self._by_address[address] += 1
+        self._under_way[candidate] = None
+        if len(self._under_way) > self._most:
+            next(iter(self._under_way)).cut()
+        candidate.begin()
+        return True
