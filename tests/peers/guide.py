@@ -1,4 +1,4 @@
-"""docs/CLIENTS.md and docs/OPERATING.md as the tests run them: what a reader copies is what each program runs with here.
+"""docs/CLIENTS.md and docs/OPERATING.md as the tests run them: what a reader copies is what programs run with here.
 
 A block is known by its heading and by the file name behind its language.
 """
