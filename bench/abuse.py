@@ -115,12 +115,26 @@ class Probe:
 # Abuse: each runs for ever
 
 
+def _address(number: int) -> tuple[str, int]:
+    """One of many."""
+    return f"127.0.{1 + number // 100}.{1 + number % 100}", 0
+
+
+@cache
+def hello() -> bytes:
+    """What a client of TLS says first."""
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        trusting().wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
+
+
 async def _connect(
     target: Target, number: int, *, log_in: bool = True
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """From one of many addresses."""
     reader, writer = await asyncio.open_connection(
-        "127.0.0.1", target.port, ssl=trusting(), local_addr=(f"127.0.{1 + number // 100}.{1 + number % 100}", 0)
+        "127.0.0.1", target.port, ssl=trusting(), local_addr=_address(number)
     )
     await reader.readline()
     if log_in:
@@ -181,6 +195,27 @@ async def come_and_go(target: Target, _: int) -> None:
         await asyncio.sleep(STEP_SECONDS)
 
 
+async def flood_with_handshakes(target: Target, number: int) -> None:
+    """Begins them, and leaves as soon as the relay has done its part; costs itself next to nothing."""
+    while True:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", target.port, local_addr=_address(number))
+            writer.write(hello())
+            await reader.read(1)
+            writer.transport.abort()
+        await asyncio.sleep(STEP_SECONDS)
+
+
+async def silent(target: Target, number: int) -> None:
+    """Connects and says nothing, not even of TLS; closed, it comes again."""
+    while True:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", target.port, local_addr=_address(number))
+            await reader.read(1)
+            writer.close()
+        await asyncio.sleep(STEP_SECONDS)
+
+
 async def hostile_from(target: Target, number: int) -> None:
     """Messages with 16 KB of From."""
     reader, writer = await _connect(target, number)
@@ -206,6 +241,8 @@ KINDS: dict[str, tuple[Callable[[Target, int], Awaitable[None]], int]] = {
     "guess": (guess, 20),
     "come-and-go": (come_and_go, 5),
     "hostile-from": (hostile_from, 5),
+    "handshake-flood": (flood_with_handshakes, 20),
+    "silent": (silent, 1000),
 }
 """What to do, and how many do it at once."""
 
@@ -267,7 +304,7 @@ class Disturbance:
 
     def __str__(self) -> str:
         return (
-            f"{self.kind:13} p99 {self.undisturbed_p99 * 1000:7.2f} ms, abused {self.disturbed_p99 * 1000:7.2f} ms, "
+            f"{self.kind:15} p99 {self.undisturbed_p99 * 1000:7.2f} ms, abused {self.disturbed_p99 * 1000:7.2f} ms, "
             f"ratio {self.ratio:5.2f}, memory {self.grown_octets / 1e6:+6.1f} MB"
         )
 

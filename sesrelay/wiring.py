@@ -52,6 +52,9 @@ class Counts(Protocol):
     def refused(self, reason: str) -> None:
         """A login or a message was refused, by this name."""
 
+    def proxy_header_refused(self) -> None:
+        """A peer sent no PROXY header, or may not send one."""
+
     def connection_refused(self) -> None:
         """A client was told that there are too many."""
 

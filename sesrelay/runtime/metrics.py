@@ -44,7 +44,10 @@ class WorkerMetrics:
         )
         self._refusals = Counter("sesrelay_refusals", "Logins and messages refused.", ["reason"], registry=registry)
         self._turned_away = Counter(
-            "sesrelay_connections_refused", "Clients that were told that there are too many.", registry=registry
+            "sesrelay_connections_refused", "Clients that were turned away: there were too many.", registry=registry
+        )
+        self._proxy_headers = Counter(
+            *("sesrelay_proxy_headers_refused", "Connections closed because of their PROXY header."), registry=registry
         )
         self._delayed = Counter("sesrelay_logins_delayed", "Logins that had to wait.", registry=registry)
         self._connections = Gauge(
@@ -80,7 +83,7 @@ class WorkerMetrics:
             ),
             BATCH_SIZES,
         )
-        self._messages = self._delays = self._crowd = 0
+        self._messages = self._delays = self._crowd = self._unintroduced = 0
         self._outcomes: Counts[str] = Counts()
         self._reasons: Counts[str] = Counts()
 
@@ -96,6 +99,10 @@ class WorkerMetrics:
     def connection_refused(self) -> None:
         """A client was told that there are too many."""
         self._crowd += 1
+
+    def proxy_header_refused(self) -> None:
+        """A peer sent no PROXY header, or may not send one."""
+        self._unintroduced += 1
 
     def login_delayed(self) -> None:
         """A login waits, because of those that failed before it."""
@@ -134,6 +141,9 @@ class WorkerMetrics:
         if self._crowd:
             self._turned_away.inc(self._crowd)
             self._crowd = 0
+        if self._unintroduced:
+            self._proxy_headers.inc(self._unintroduced)
+            self._unintroduced = 0
         if self._delays:
             self._delayed.inc(self._delays)
             self._delays = 0

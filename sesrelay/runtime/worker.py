@@ -67,7 +67,6 @@ class Worker:
         self._channel = Channel(end, self._hear, self._orphaned)
         self._metrics = WorkerMetrics()
         self._tasks: list[asyncio.Task[Any]] = []
-        self._servers: list[asyncio.Server] = []
         self._doors: dict[str, Door] = {}
 
     def _hear(self, message: Message, fds: list[int]) -> None:
@@ -166,27 +165,21 @@ class Worker:
         return NodeTally(*memory, self._clock, half_life_seconds=half_life_seconds, most=most)
 
     async def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:
-        loop = asyncio.get_running_loop()
         for number, listener in enumerate(settings.listeners):
             name = f"smtp-{number}"
             self._doors[name] = front_door(settings.smtp, listener, parts.front)
             for fd in sockets.get(name, ()):
-                server = await loop.create_server(
-                    self._doors[name],
-                    sock=socket.socket(fileno=fd),
-                    backlog=BACKLOG,
-                    **self._doors[name].tls_arguments,
-                )
-                self._servers.append(server)
+                await self._doors[name].listen(socket.socket(fileno=fd), BACKLOG)
 
     async def _take_client(self, door: str, connection: socket.socket) -> None:
         """A connection that the supervisor accepted on a socket of systemd's; served although we may be leaving."""
+        if door != "http":
+            await self._doors[door].take(connection)
+            return
         connection.setblocking(False)
-        loop = asyncio.get_running_loop()
-        if door == "http":
-            await loop.connect_accepted_socket(self._https.protocol, connection, ssl=self._parts.front.tls.default)
-        else:
-            await loop.connect_accepted_socket(self._doors[door], connection, **self._doors[door].tls_arguments)
+        await asyncio.get_running_loop().connect_accepted_socket(
+            self._https.protocol, connection, ssl=self._parts.front.tls.default
+        )
 
     async def _release(self, incarnations: list[str]) -> None:
         """Frees what dead workers of this node had in hand, and says so; again until it worked."""
@@ -221,8 +214,8 @@ class Worker:
     async def _drain(self, parts: Parts, seconds: float) -> None:
         """No new connections; messages under way get their answer, deliveries their note; the rest is given back."""
         end = self._clock.monotonic() + seconds
-        for server in self._servers:
-            server.close()
+        for door in self._doors.values():
+            door.close()
         await asyncio.gather(self._https.stop(), *(door.drain(seconds / 2) for door in self._doors.values()))
         for task in self._tasks:
             task.cancel()

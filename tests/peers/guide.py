@@ -1,4 +1,4 @@
-"""docs/CLIENTS.md as the tests run it: what a reader copies is what each program is configured with here.
+"""docs/CLIENTS.md and docs/OPERATING.md as the tests run them: what a reader copies is what programs run with here.
 
 A block is known by its heading and by the file name behind its language.
 """
@@ -11,14 +11,15 @@ from pathlib import Path
 from tests.peers.samples import RECIPIENT, SENDER
 from tests.standins.relay import RelayStandIn
 
-DOCS = Path(__file__).parents[2] / "docs" / "CLIENTS.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ("CLIENTS.md", "OPERATING.md")
 
 CA = "/etc/ssl/sesrelay/ca.pem"
 
 
-def _named_blocks() -> Iterator[tuple[tuple[str, str], str]]:
+def _named_blocks(page: str) -> Iterator[tuple[tuple[str, str], str]]:
     heading, name, lines = "", None, list[str]()
-    for line in DOCS.read_text().splitlines(keepends=True):
+    for line in (DOCS / page).read_text().splitlines(keepends=True):
         if line.startswith("```"):
             if name:
                 yield (heading, name), "".join(lines)
@@ -29,7 +30,7 @@ def _named_blocks() -> Iterator[tuple[tuple[str, str], str]]:
             heading = line.lstrip("#").strip()
 
 
-BLOCKS = dict(_named_blocks())
+BLOCKS = {key: text for page in PAGES for key, text in _named_blocks(page)}
 
 
 def block(heading: str, name: str) -> str:

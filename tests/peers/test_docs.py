@@ -1,4 +1,4 @@
-"""docs/CLIENTS.md shows only what is run (by its neighbours here, in ``make peers``)."""
+"""docs/CLIENTS.md and docs/OPERATING.md show only what is run (by its neighbours here, in ``make peers``)."""
 
 from __future__ import annotations
 

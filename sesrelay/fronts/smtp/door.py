@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
-from weakref import WeakSet
 
 import structlog
 
 from sesrelay.core.guard import LoginGuard
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
+from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
@@ -55,6 +56,9 @@ class Counters(Protocol):
 
     def connection_refused(self) -> None:
         """There were too many, of its address or in all."""
+
+    def proxy_header_refused(self) -> None:
+        """Somebody sent none, or may not send one."""
 
     def login_delayed(self) -> None:
         """A login waits, because of those that failed before it."""
@@ -107,10 +111,16 @@ class Surroundings:
     endpoints: Mapping[str, str]
     """Region to endpoint name, the default region first."""
     guard: LoginGuard
+    handshakes: Handshakes = field(default_factory=Handshakes)
+
+
+def address_of(peer: object) -> str:
+    """The client's address as text, "" when it is gone already; IPv4 in IPv6 is IPv4."""
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
 
 
 class Door:
-    """The protocol factory of a listener."""
+    """A listener: clients come in clear, and at once."""
 
     def __init__(
         self, make: Callable[[Door], asyncio.Protocol], bounds: Smtp, listener: Listener, around: Surroundings
@@ -120,30 +130,34 @@ class Door:
         self.around = around
         self.draining = False
         self._make = make
-        self._tls_at_once = listener.mode == "tls"
+        self.tls_at_once = listener.mode == "tls"
+        self._proxied = listener.proxy_protocol
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
-        self._coming: WeakSet[object] = WeakSet()
-        """Made, and not yet opened: in the handshake of TLS, unless that has failed."""
+        self._servers: list[asyncio.Server] = []
+        self._coming: set[object] = set()
+        """Arrived, and not yet opened: in the handshake of TLS, say."""
         self._connections: dict[Connection, _Watched] = {}
         self._under_way: dict[Connection, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
     def __call__(self) -> asyncio.Protocol:
-        made = self._make(self)
-        self._coming.add(made)
-        return made
+        """The protocol factory."""
+        return self._make(self)
 
-    @property
-    def tls_arguments(self) -> dict[str, Any]:
-        """For ``loop.create_server`` of a listener with TLS from the first octet; nothing for STARTTLS."""
-        if not self._tls_at_once:
-            return {}
-        return {
-            "ssl": self.around.tls.default,
-            "ssl_handshake_timeout": self.bounds.tls_handshake_seconds,
-            "ssl_shutdown_timeout": TLS_CLOSE_SECONDS,
-        }
+    async def listen(self, listening: socket.socket, backlog: int) -> None:
+        """Takes whoever comes to this socket, until ``close``."""
+        self._servers.append(await self.loop.create_server(self, sock=listening, backlog=backlog))
+
+    async def take(self, connection: socket.socket) -> None:
+        """Somebody else has accepted it."""
+        connection.setblocking(False)
+        await self.loop.connect_accepted_socket(self, connection)
+
+    def close(self) -> None:
+        """Nobody comes any more. The sockets are closed; ``drain`` is next."""
+        for server in self._servers:
+            server.close()
 
     @property
     def connections(self) -> int:
@@ -160,14 +174,26 @@ class Door:
 
     # Connections come, give signs of life, and go
 
-    def opened(self, connection: Connection, address: str) -> bool:
+    def admit(self, address: str) -> bool:
         """False: there are too many, of this address or in all; or it has no address, because it is gone already."""
-        self._coming.discard(connection)
         if not address:
             return False
-        now = self.around.clock.monotonic()
         if not self.around.caps.admit(address):
             self.around.counters.connection_refused()
+            return False
+        return True
+
+    def leave(self, address: str) -> None:
+        """Somebody who was admitted is gone."""
+        try:
+            self.around.caps.leave(address)
+        except Exception:  # the others go on; the count is too high until this worker ends
+            log.exception("smtp.not_counted_out", client=address)
+
+    def opened(self, connection: Connection, address: str, *, counted: bool) -> bool:
+        """A session begins. False: it was not ``counted`` before, and is not admitted."""
+        now = self.around.clock.monotonic()
+        if not counted and not self.admit(address):
             return False
         self._connections[connection] = _Watched(now, now)
         if not self.draining and (self._watcher is None or self._watcher.done()):
@@ -177,10 +203,7 @@ class Door:
     def closed(self, connection: Connection, address: str) -> None:
         """An admitted connection is gone."""
         del self._connections[connection]
-        try:
-            self.around.caps.leave(address)
-        except Exception:  # the others go on; the count is too high until this worker ends
-            log.exception("smtp.not_counted_out", client=address)
+        self.leave(address)
 
     @staticmethod
     def count(counter: Callable[[Any], None], what: object) -> None:
@@ -234,7 +257,7 @@ class Door:
         """Everybody is told 421: who is between two messages now, who has yet to send his first, or is in the midst of
         one, behind it, as long as he goes on. After ``seconds`` those still in the midst are left to themselves.
 
-        The listening socket is the caller's: close it first.
+        ``close`` comes first.
         """
         self.draining = True
         if self._watcher is not None:
@@ -249,10 +272,15 @@ class Door:
             now = self.around.clock.monotonic()
             if now >= look:
                 look = now + _PATIENCE_SECONDS
-                self._coming.clear()
+                self.tire_of_coming()
                 self._lose_patience()
+        self.tire_of_coming()
         for connection in list(self._connections):
             connection.drain(patient=False)
+
+    def tire_of_coming(self) -> None:
+        """Those who have not come so far are not waited for."""
+        self._coming.clear()
 
     def _lose_patience(self) -> None:
         """With those that gave no sign of life since the last look."""

@@ -13,10 +13,10 @@ import structlog
 
 from sesrelay import killpoints
 from sesrelay.fronts.smtp import replies
+from sesrelay.fronts.smtp.arrivals import ArrivalDoor
 from sesrelay.fronts.smtp.data import BodyReader
-from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings, address_of
 from sesrelay.fronts.smtp.login import Credentials
-from sesrelay.fronts.smtp.proxy import ProxyDoor
 from sesrelay.fronts.smtp.session import Decision, Next, Session
 from sesrelay.fronts.smtp.shortway import CLOSING, WAITING, ShortWay
 from sesrelay.model.message import Submission
@@ -27,23 +27,26 @@ log = structlog.get_logger()
 
 
 def front_door(bounds: Smtp, listener: Listener, around: Surroundings) -> Door:
-    """The protocol factory of one listener, for ``loop.create_server(door, …, **door.tls_arguments)``.
+    """The door of one listener, for ``door.listen(socket)``.
 
-    Call it on the running loop; at the end, close the sockets and then ``await door.drain(seconds)``.
+    Call it on the running loop; at the end, ``door.close()`` and then ``await door.drain(seconds)``.
     """
-    return (ProxyDoor if listener.proxy_protocol else Door)(SmtpServer, bounds, listener, around)
+    made = ArrivalDoor if listener.mode == "tls" or listener.proxy_protocol else Door
+    return made(SmtpServer, bounds, listener, around)
 
 
 class SmtpServer(ShortWay):
     """One connection."""
 
     client = ""
-    """Who it is, when a load balancer said so."""
+    """Who it is, when that was known at its arrival."""
+    counted = False
+    """Since then."""
 
     def __init__(self, door: Door) -> None:
         super().__init__(door)
         self._around = door.around
-        self._admitted = False
+        self.admitted = False
         self._address = ""
         self._coroutine_greeted = False
         self._login: asyncio.Task[None] | None = None
@@ -61,9 +64,9 @@ class SmtpServer(ShortWay):
             self._end(replies.FAILED)
 
     def _greet(self, transport: asyncio.BaseTransport) -> None:
-        self._address = self.client or _address(transport.get_extra_info("peername"))
-        self._admitted = self._door.opened(self, self._address)
-        if not self._admitted:
+        self._address = self.client or address_of(transport.get_extra_info("peername"))
+        self.admitted = self._door.opened(self, self._address, counted=self.counted)
+        if not self.admitted:
             self._end(replies.TOO_MANY_CONNECTIONS)
             return
         self._begin(transport)
@@ -93,7 +96,7 @@ class SmtpServer(ShortWay):
         self._gone = True
         self._forget_body()
         self._give_up_waiting()
-        if self._admitted:
+        if self.admitted:
             self._door.closed(self, self._address)
         if self.coroutine_runs:
             super().connection_lost(error)
@@ -256,8 +259,3 @@ class SmtpServer(ShortWay):
             self._end(replies.FAILED)  # the session of before TLS must not live on
             return
         self._go_on()
-
-
-def _address(peer: object) -> str:
-    """The client's address as text, "" when it is gone already; IPv4 in IPv6 is IPv4."""
-    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""

@@ -19,6 +19,7 @@ from sesrelay.core.guard import GuardBounds, LoginGuard
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Door, Surroundings
+from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.fronts.smtp.server import SmtpServer, front_door
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.account import Login
@@ -84,7 +85,7 @@ class Counts:
     def __init__(self) -> None:
         self.messages: list[int] = []
         self.reasons: list[str] = []
-        self.delays = self.turned_away = 0
+        self.delays = self.turned_away = self.unintroduced = 0
 
     def accepted(self, recipients: int) -> None:
         self.messages.append(recipients)
@@ -94,6 +95,9 @@ class Counts:
 
     def connection_refused(self) -> None:
         self.turned_away += 1
+
+    def proxy_header_refused(self) -> None:
+        self.unintroduced += 1
 
     def login_delayed(self) -> None:
         self.delays += 1
@@ -238,10 +242,10 @@ class House:
         self.memory = WorkerOctets(1 << 26)
         self.connections = WorkerConnections(at_all=100, per_address=100)
         self.guard = guard()
+        self.handshakes = Handshakes()
         self.trust = ssl.create_default_context()
         authority.configure_trust(self.trust)
         self.made: list[SmtpServer] = []
-        self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
         self._clients: list[Client] = []
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -286,13 +290,14 @@ class House:
                 memory=self.memory,
                 endpoints=ENDPOINTS,
                 guard=self.guard,
+                handshakes=self.handshakes,
             )
             door = front_door(Smtp(**bounds), Listener(mode=mode, region=region, proxy_protocol=proxy), around)
             door._make = lambda d: self.made.append(of(d)) or self.made[-1]
-            server = await self.loop.create_server(door, "127.0.0.1", 0, **door.tls_arguments)
-            self._servers.append(server)
+            listening = socket.create_server(("127.0.0.1", 0))
+            await door.listen(listening, 100)
             self._doors.append(door)
-            return door, server.sockets[0].getsockname()[1]
+            return door, listening.getsockname()[1]
 
         return self.run(listen())
 
@@ -338,16 +343,15 @@ class House:
 
     def close(self) -> None:
         async def end() -> None:
-            for server in self._servers:
-                server.close()
             for door in self._doors:
+                door.close()
                 await door.drain(0)
             met = [connection for connection in self.made if connection.transport is not None or connection._gone]
             for connection in met:
                 if not connection._gone:
                     connection.transport.abort()
             async with asyncio.timeout(10):
-                while any(door._under_way for door in self._doors) or not all(c._gone for c in met):
+                while any(door._under_way or door._coming for door in self._doors) or not all(c._gone for c in met):
                     if self.relay.gate is not None:
                         self.relay.gate.set()
                     await asyncio.sleep(0.001)

@@ -40,13 +40,6 @@ def test_too_many_connections_from_one_address(house: House) -> None:
     house.connect(port).expect(GREETING)
 
 
-def test_too_many_connections_in_all_are_told_so_in_tls(house: House) -> None:
-    house.connections = WorkerConnections(at_all=1, per_address=2)
-    _, port = house.open("tls")
-    house.secure(port).expect(GREETING)
-    assert house.secure(port).rest() == TOO_MANY
-
-
 def test_connections_are_counted_over_all_addresses_and_given_back() -> None:
     caps = WorkerConnections(at_all=3, per_address=2)
     assert [caps.admit(address) for address in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]

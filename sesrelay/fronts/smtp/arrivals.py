@@ -1,0 +1,321 @@
+"""Connections from their arrival to their session, where TLS or a PROXY header comes first: counted and bounded at
+once, before anything is done for them (SMTP-9, SMTP-13).
+
+An arrival is a socket in a set, and nothing else: the loop's transport, the TLS state and the session are made when
+the client has said something. Nothing is read that is not the header's, so the loop finds all of a ClientHello, and
+nothing that comes behind a handshake is lost. Whoever is one too many here, is late or may not send a header is
+closed without a word: there is none that a client of TLS would understand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, Protocol, cast
+
+import structlog
+
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, address_of
+from sesrelay.fronts.smtp.proxyheader import ProxyHeader, ProxyHeaderError
+
+HEADER_SECONDS: Final = 5.0
+_REST_SECONDS: Final = 1.0
+_UNINTRODUCED: Final = 500
+"""Connections of a listener whose PROXY header is awaited."""
+_COMPLAINT_SECONDS: Final = 60.0
+_COMPLAINTS: Final = 1000
+"""Peers that are complained of in one such span."""
+
+log = structlog.get_logger()
+
+
+class Served(Protocol):
+    """What is asked of a connection of the front door."""
+
+    client: str
+    """The client's address, where the transport's peer may be somebody else."""
+    counted: bool
+    """It was admitted at its arrival, and need not be again."""
+    admitted: bool
+    """It is known to its door, which counts it out."""
+
+
+class ArrivalDoor(Door):
+    """The door of a listener with TLS from the first octet, with ``proxy_protocol``, or with both."""
+
+    header_seconds = HEADER_SECONDS
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.introducing = 0
+        """How many have yet to send their header."""
+        self._listening: list[socket.socket] = []
+        self._networks = tuple(ip_network(network) for network in self.bounds.proxy_networks)
+        self._complained: set[str] = set()
+
+    async def listen(self, listening: socket.socket, backlog: int) -> None:
+        listening.setblocking(False)
+        listening.listen(backlog)
+        self._listening.append(listening)
+        self.loop.add_reader(listening, self._accept, listening)
+
+    async def take(self, connection: socket.socket) -> None:
+        try:
+            peer = connection.getpeername()
+        except OSError:  # gone already
+            connection.close()
+            return
+        self._arrive(connection, peer)
+
+    def close(self) -> None:
+        while self._listening:
+            listening = self._listening.pop()
+            self.loop.remove_reader(listening)
+            listening.close()
+
+    def tire_of_coming(self) -> None:
+        for arrival in list(self._coming):
+            cast("_Arrival", arrival).cut()
+
+    def trusts(self, peer: str) -> bool:
+        """Whether this peer may say who its clients are."""
+        if not peer:
+            return False
+        address = ip_address(peer.partition("%")[0])
+        return any(address in network for network in self._networks)
+
+    def session_for(self, client: str, *, counted: bool) -> Served:
+        """Not begun yet."""
+        server = cast("Served", self._make(self))
+        server.client = client
+        server.counted = counted
+        return server
+
+    def begun(self, arrival: object) -> None:
+        """Somebody is on the way."""
+        self._coming.add(arrival)
+
+    def ended(self, arrival: object) -> None:
+        """It is a session now, or gone."""
+        self._coming.discard(arrival)
+
+    def complain(self, event: str, peer: str, reason: str) -> None:
+        """One line for each peer in a minute: more would let anybody fill the log."""
+        if not self._complained:
+            self.loop.call_later(_COMPLAINT_SECONDS, self._complained.clear)
+        if peer not in self._complained and len(self._complained) < _COMPLAINTS:
+            self._complained.add(peer)
+            log.info(event, client=peer, reason=reason)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
+        try:
+            connection, peer = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._rest(listening, error)
+            return
+        self._arrive(connection, peer)
+
+    def _rest(self, listening: socket.socket, error: OSError) -> None:
+        """Out of descriptors or memory, say: who waits in the backlog goes on waiting."""
+        log.error("smtp.not_accepted", reason=error.strerror)
+        self.loop.remove_reader(listening)
+        self.loop.call_later(_REST_SECONDS, self._accept_again, listening)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if listening in self._listening:
+            self.loop.add_reader(listening, self._accept, listening)
+
+    def _arrive(self, connection: socket.socket, peer: object) -> None:
+        connection.setblocking(False)
+        arrival = _Arrival(self, connection, address_of(peer))
+        try:
+            arrival.come(introduced=not self._proxied)
+        except Exception:
+            log.exception("smtp.session_failed", client=arrival.client)
+            arrival.cut()
+
+
+class _Arrival:
+    """One connection; the socket is its own until a transport has it."""
+
+    __slots__ = (
+        *("client", "_door", "_socket", "_header", "_timer", "_task", "_server"),
+        *("_counted", "_queued", "_shaking"),
+    )
+
+    def __init__(self, door: ArrivalDoor, connection: socket.socket, peer: str) -> None:
+        self._door = door
+        self._socket: socket.socket | None = connection
+        self._header: ProxyHeader | None = None
+        self._counted = self._queued = self._shaking = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._server: Served | None = None
+        self.client = peer
+
+    def come(self, *, introduced: bool) -> None:
+        """Counts it. Not ``introduced``: the PROXY header comes first, and says whom to count."""
+        door = self._door
+        door.begun(self)
+        if introduced:
+            self._await_hello()
+        elif not door.trusts(self.client):
+            self._refuse("not from a trusted network")
+        elif door.introducing >= _UNINTRODUCED:
+            door.around.counters.connection_refused()
+            self.cut()
+        else:
+            self._await_header()
+
+    def _await_header(self) -> None:
+        door = self._door
+        door.introducing += 1
+        self._header = ProxyHeader()
+        self._timer = door.loop.call_later(door.header_seconds, self._refuse, "too late")
+        door.loop.add_reader(self._socket, self._guarded, self._read_header)  # type: ignore[arg-type]
+
+    def cut(self) -> None:
+        """Whatever it is doing; says nothing."""
+        if self._task is not None:
+            self._task.cancel()
+            return
+        if self._socket is None:
+            return
+        self._door.loop.remove_reader(self._socket)
+        if self._queued:
+            self._door.around.handshakes.leave(self)
+        self._socket.close()
+        self._leave()
+
+    def begin(self) -> None:
+        """It is this one's turn."""
+        self._queued, self._shaking = False, True
+        self._hand_over(
+            ssl=self._door.around.tls.default,
+            ssl_handshake_timeout=self._door.bounds.tls_handshake_seconds,
+            ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
+        )
+
+    # In clear
+
+    def _guarded(self, act: Any) -> None:
+        """A reader of the loop's: what it raises is our trouble, and the end of this connection only."""
+        try:
+            act()
+        except Exception:
+            log.exception("smtp.session_failed", client=self.client)
+            self.cut()
+
+    def _read_header(self) -> None:
+        assert self._header is not None
+        assert self._socket is not None
+        try:
+            while self._header.wanted:
+                octets = self._socket.recv(self._header.wanted)
+                if not octets:
+                    self.cut()
+                    return
+                self._header.feed(octets)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.cut()
+            return
+        except ProxyHeaderError as error:
+            self._refuse(str(error))
+            return
+        self._door.loop.remove_reader(self._socket)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._introduced(self._header.client or self.client)
+
+    def _introduced(self, client: str) -> None:
+        self._header = None
+        self._door.introducing -= 1
+        self.client = client
+        if self._door.tls_at_once:
+            self._await_hello()
+        else:
+            self._hand_over()  # there are words for one too many, and the session says them
+
+    def _await_hello(self) -> None:
+        self._counted = self._door.admit(self.client)
+        if not self._counted:
+            self.cut()
+            return
+        loop = self._door.loop
+        self._timer = loop.call_later(self._door.bounds.tls_handshake_seconds, self._too_late)
+        loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
+
+    def _hear(self) -> None:
+        """Somebody who connects and leaves, or speaks something else, costs no handshake."""
+        assert self._socket is not None
+        try:
+            first = self._socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            first = b""
+        if not first:
+            self.cut()
+            return
+        self._door.loop.remove_reader(self._socket)
+        self._queued = True
+        self._door.around.handshakes.want(self)
+
+    def _too_late(self) -> None:
+        self._door.complain("smtp.tls_handshake_failed", self.client, "too late")
+        self.cut()
+
+    def _refuse(self, reason: str) -> None:
+        self._door.around.counters.proxy_header_refused()
+        self._door.complain("smtp.proxy_header_refused", self.client, reason)
+        self.cut()
+
+    # From here on the loop has the socket
+
+    def _hand_over(self, **tls: Any) -> None:
+        """The rest is in ``_handed_over``, which is called however the task ends, even before it began."""
+        self._task = self._door.loop.create_task(self._open(tls))
+        self._task.add_done_callback(self._handed_over)
+
+    async def _open(self, tls: dict[str, Any]) -> None:
+        try:
+            self._server = self._door.session_for(self.client, counted=self._counted)
+            protocol = cast("asyncio.Protocol", self._server)
+            await self._door.loop.connect_accepted_socket(lambda: protocol, self._taken(), **tls)
+        except OSError as error:
+            self._door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
+        except Exception:
+            log.exception("smtp.session_failed", client=self.client)
+
+    def _handed_over(self, _: object) -> None:
+        """Exactly one of us counts it out: the door, when the session came to it, or we."""
+        if self._shaking:
+            self._door.around.handshakes.ended(self)
+        if self._socket is not None:
+            self._socket.close()
+        if self._server is not None and self._server.admitted:
+            self._counted = False
+        self._leave()
+
+    def _taken(self) -> socket.socket:
+        assert self._socket is not None
+        taken, self._socket = self._socket, None
+        return taken
+
+    def _leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._socket = self._timer = self._task = self._server = None
+        self._door.ended(self)
+        if self._header is not None:
+            self._door.introducing -= 1
+            self._header = None
+        if self._counted:
+            self._counted = False
+            self._door.leave(self.client)
