@@ -71,7 +71,7 @@ def session(data: bytes) -> None:
         assert actual.command(b"EHLO me").reply == expected.hear(b"EHLO me\n")
     if right[2] and right[0]:
         expected.logged_in = True
-        actual.logged_in(Login("1", "u", "k"))
+        actual.let_in(Login("1", "u", "k"))
     with in_proportion(len(octets)):
         for line in octets.split(b"\n"):
             if expected.closed or expected.switching or expected.in_data:
@@ -80,7 +80,7 @@ def session(data: bytes) -> None:
             if decision.credentials is not None:
                 right_password = len(decision.credentials.password) % 2
                 decision = (
-                    actual.logged_in(Login("1", "u", "k"))
+                    actual.let_in(Login("1", "u", "k"))
                     if right_password
                     else actual.login_refused(Refused(Refusal.BAD_CREDENTIALS))
                 )
@@ -237,7 +237,8 @@ def _mailboxes(
     try:
         return parse(data)
     except Refused as refused:
-        return refused.details[0] if refused.refusal is Refusal.MALFORMED else repr(refused.refusal) + "\0"
+        ours = refused.refusal in (Refusal.MALFORMED, Refusal.NON_ASCII_ADDRESS)
+        return refused.details[0] if ours else repr(refused.refusal) + "\0"
 
 
 def _slow_mailboxes(data: bytes) -> tuple[mailboxes.Mailbox, ...]:
