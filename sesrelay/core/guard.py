@@ -1,4 +1,4 @@
-"""Who failed to log in waits before the next password is looked at (SMTP-9), and never learns anything by it.
+"""Who failed to log in waits before the next password is looked at (SMTP-9), and learns nothing of the password by it.
 
 The wait is settled before anything is known of key and password, and both kinds of outcome come after it: an unknown
 key, a wrong password and the right one wait alike (SMTP-4), and who guesses in parallel gains nothing by seeing who is
@@ -12,7 +12,8 @@ Failures are counted three ways, and the longest wait of the three counts:
 - of a key, wherever they came from: with a mild longest wait, since the attacked key has a rightful owner.
 
 A network that a key has logged in from within a day is known for it: there neither failures elsewhere nor other keys'
-failures at the same address (behind one NAT) cost the owner anything.
+failures at the same address (behind one NAT) cost the owner anything. All that it tells, and in the same
+network only: a key id, one of 2^80 that somebody there has already, is in use beside him.
 """
 
 from __future__ import annotations

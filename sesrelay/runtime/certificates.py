@@ -47,13 +47,20 @@ class CertificateKeeper:
         """Until cancelled."""
         next_day = self._clock.monotonic()
         while True:
-            if self._tls.look():
-                await asyncio.to_thread(self._tls.reload)
-            self._show()
+            await self._take_up()
             if first_of_node and self._clock.monotonic() >= next_day:
                 next_day += DAY_SECONDS
                 await self._daily()
             await self._clock.sleep(LOOK_SECONDS)
+
+    async def _take_up(self) -> None:
+        """When something breaks here (no file descriptor is free, say), the next look tries again."""
+        try:
+            if self._tls.look():
+                await asyncio.to_thread(self._tls.reload)
+            self._show()
+        except Exception:
+            log.exception("tls.certificates_not_looked_at")
 
     def _show(self) -> None:
         ends = {str(pair.files.certificate): pair.ends / SECOND for pair in self._tls.pairs}

@@ -7,6 +7,7 @@ claims are freed by a living worker, or by its replacement. What a worker says o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -112,16 +113,19 @@ class WorkerSet:
         loop = asyncio.get_running_loop()
         started: list[asyncio.Future[None]] = [loop.create_future() for _ in range(self.plan.workers)]
         names = [self._name(number) for number in range(self.plan.workers)]
-        for number, future in enumerate(started):
-            live = names if first and number == 0 else []
-            child = self._spawn(number, names[number], future, live)
-            self._keepers.append(loop.create_task(self._keep(child, future)))
         try:
+            for number, future in enumerate(started):
+                live = names if first and number == 0 else []
+                child = self._spawn(number, names[number], future, live)
+                self._keepers.append(loop.create_task(self._keep(child, future)))
             async with asyncio.timeout(START_SECONDS):
                 await asyncio.gather(*started)
         except TimeoutError:
             await self.end()
             raise WorkerFault(f"the workers were not ready within {START_SECONDS} seconds", passing=True) from None
+        except OSError as error:
+            await self.end()
+            raise WorkerFault(f"a worker could not be started: {error.strerror}", passing=True) from None
         except WorkerFault:
             await self.end()
             raise
@@ -153,9 +157,21 @@ class WorkerSet:
                 },
             )
             await self._around.clock.sleep(wait)
-            if self._stopping.is_set():  # it would never hear that it is to leave
+            another = await self._another(child, started)
+            if another is None:
                 return
-            child = self._spawn(child.number, self._name(child.number), started, [])
+            child = another
+
+    async def _another(self, child: Child, started: asyncio.Future[None]) -> Child | None:
+        """In the place of this one; None when the set is leaving: it would never hear that it is to leave, too."""
+        while not self._stopping.is_set():
+            try:
+                return self._spawn(child.number, self._name(child.number), started, [])
+            except OSError as error:  # no memory, or too many processes
+                reason = error.strerror
+            self._around.log.error("no worker can be started now", worker=child.number, reason=reason)
+            await self._around.clock.sleep(_LONGEST_WAIT_SECONDS)
+        return None
 
     def _name(self, number: int) -> str:
         return f"{self._around.node}-{number}-{self._around.chance(6).hex()}"
@@ -168,7 +184,8 @@ class WorkerSet:
             for name, door in self._doors.items()
             if not door.shared
         }
-        with theirs:
+        with contextlib.ExitStack() as unless_started, theirs:
+            unless_started.callback(ours.close)
             process = subprocess.Popen(
                 [sys.executable, "-m", "sesrelay.runtime.worker", str(theirs.fileno())],
                 pass_fds=[
@@ -181,6 +198,7 @@ class WorkerSet:
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._around.metrics_dir)},
                 stdin=subprocess.DEVNULL,
             )
+            unless_started.pop_all()
         now = self._around.clock.monotonic()
         child = self.children[number] = Child(number, incarnation, process, started_at=now, heard_at=now)
         child.channel = Channel(ours, lambda message, _: self._hear(child, message, started), child.hung_up.set)

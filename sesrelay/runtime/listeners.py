@@ -127,7 +127,10 @@ class Doors:
 
 
 def _bind(address: str, port: int, option: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:  # a kernel without IPv6
+        raise _fault(address, port, error) from None
     try:
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -138,10 +141,14 @@ def _bind(address: str, port: int, option: int) -> socket.socket:
         sock.bind((address, port))
     except OSError as error:
         sock.close()
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        hint = " (below 1024: CAP_NET_BIND_SERVICE or systemd sockets)" if error.errno == errno.EACCES else ""
-        raise DoorFault(f"cannot listen on {address} port {port}: {reason}{hint}") from None
+        raise _fault(address, port, error) from None
     return sock
+
+
+def _fault(address: str, port: int, error: OSError) -> DoorFault:
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    hint = " (below 1024: CAP_NET_BIND_SERVICE or systemd sockets)" if error.errno == errno.EACCES else ""
+    return DoorFault(f"cannot listen on {address} port {port}: {reason}{hint}")
 
 
 def _probe(address: str, port: int) -> None:

@@ -74,14 +74,16 @@ class NodeTally:
                     self._write(place, number, now)
 
     def take_back(self, name: bytes) -> None:
-        """All that this name has; what others have in its places stays."""
-        now = self._clock.monotonic()
+        """All that this name has. Where it shares a place with somebody who has more, that one keeps it all."""
         if not self.number(name):
             return
+        now = self._clock.monotonic()
         with self._locked():
-            number = self.number(name)
-            for place in self._places(name):
-                self._write(place, max(self._at(place, now) - number, 0.0), now)
+            numbers = {place: self._at(place, now) for place in self._places(name)}
+            least = min(numbers.values())
+            for place, number in numbers.items():
+                if number == least:  # the others are somebody else's, and the least is what counts
+                    self._write(place, 0.0, now)
 
     def _at(self, place: int, now: float) -> float:
         number = self._table[place]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import errno
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import structlog
 import trustme
 
-from sesrelay.certificates.authority import Authority, Renewal
+from sesrelay.certificates.authority import Authority, Renewal, renew
 from sesrelay.certificates.pairs import PairFiles
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.clock import DAY, SECOND
@@ -51,18 +53,26 @@ class Node:
         """Lets time go to there, without anybody looking."""
         self.clock.move((self.tls.pairs[0].ends - self.clock.now()) / SECOND - days * DAY / SECOND)
 
-    async def look_for(self, seconds: float, *, step: float = 5, first_of_node: bool = True) -> list[tuple[str, ...]]:
-        """Runs the keeper; what it logged: event, level, reason."""
+    async def look_for(
+        self, seconds: float, *, step: float = 5, first_of_node: bool = True, then: Callable[[], None] | None = None
+    ) -> list[tuple[str, ...]]:
+        """Runs the keeper, with ``then`` as long again after that; what it logged: event, level, reason."""
         with structlog.testing.capture_logs() as logs:
             running = asyncio.create_task(self.keeper.run(first_of_node=first_of_node))
             await self.until_it_sleeps()
-            end = self.clock.monotonic() + seconds
-            while self.clock.monotonic() < end:
-                self.clock.move(step)
-                await self.until_it_sleeps()
+            await self._go_on(seconds, step)
+            if then:
+                then()
+                await self._go_on(seconds, step)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         return [(entry["event"], entry["log_level"], entry.get("reason", "")) for entry in logs]
+
+    async def _go_on(self, seconds: float, step: float) -> None:
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            self.clock.move(step)
+            await self.until_it_sleeps()
 
     async def until_it_sleeps(self) -> None:
         async with asyncio.timeout(60):
@@ -139,3 +149,20 @@ async def test_a_bad_pair_is_counted_and_complained_of_once(node: Node) -> None:
     logged = await node.look_for(60)
     assert [(event, level) for event, level, _ in logged] == [("tls.certificate_not_loaded", "error")]
     assert node.gauge.faults == 1
+
+
+@pytest.mark.parametrize("what", ["memfd_create", "certificates"])
+async def test_trouble_at_one_look_is_over_at_the_next(node: Node, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = node.tls.pairs[0].leaf.serial_number
+    now = node.clock.now()
+    renew(Renewal((node.files,), DOMAIN, REGIONS), node.folder, now)
+    with monkeypatch.context() as patch:
+        patch.setattr(os if what == "memfd_create" else node.gauge, what, broken)
+        events = [event for event, _, _ in await node.look_for(10, then=patch.undo)]
+    assert "tls.certificates_not_looked_at" in events
+    assert events[-1] == "tls.certificate_loaded" or what == "certificates"
+    assert node.tls.pairs[0].leaf.serial_number != before
+    assert node.gauge.faults == 0

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -53,6 +55,15 @@ def test_connections_are_spread_over_the_sockets(doors: Doors) -> None:
 def test_a_port_in_use_is_a_line_with_address_and_port(doors: Doors, taken: int) -> None:
     with pytest.raises(DoorFault, match=rf"^cannot listen on 127\.0\.0\.1 port {taken}: Address already in use$"):
         doors.open([Door("smtp-0", LOCAL, taken)], 2)
+
+
+def test_a_kernel_without_ipv6_is_a_line_with_address_and_port(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_family(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", no_family)
+    with pytest.raises(DoorFault, match="cannot listen on ::1 port 4711: Address family not supported by protocol"):
+        doors.open([Door("smtp-0", "::1", 4711)], 1)
 
 
 def test_another_relays_port_is_a_port_in_use_although_it_could_be_shared(doors: Doors) -> None:

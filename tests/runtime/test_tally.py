@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -68,6 +69,22 @@ def test_taking_back_leaves_others_what_they_have(memory: int, clock: FakeClock)
     one.take_back(b"a")
     one.take_back(b"nobody")
     assert (one.number(b"a"), one.number(b"b")) == (0, 3)
+
+
+def test_taking_back_leaves_who_shares_a_place_and_has_more_what_he_has(memory: int, clock: FakeClock) -> None:
+    one = tally(memory, clock)
+    place = one._places(b"guesser")[2]
+    neighbour = next(name for name in (b"n%d" % n for n in itertools.count()) if one._places(name)[2] == place)
+    for _ in range(10):
+        one.add(b"guesser")
+    clock.move(60)
+    for _ in range(4):
+        one.add(neighbour)
+    one.take_back(neighbour)
+    assert one.number(neighbour) == 0
+    assert one.number(b"guesser") == pytest.approx(10 * 2**-0.1)
+    one.add(neighbour)
+    assert one.number(neighbour) == 1
 
 
 def test_tables_are_apart(memory: int, clock: FakeClock) -> None:

@@ -206,10 +206,10 @@ class Door:
         self.leave(address)
 
     @staticmethod
-    def count(counter: Callable[[Any], None], what: object) -> None:
-        """Tells a counter; what becomes of mail never depends on it."""
+    def count(counter: Callable[..., None], *what: object) -> None:
+        """Tells a counter; what becomes of mail and logins never depends on it."""
         try:
-            counter(what)
+            counter(*what)
         except Exception:
             log.exception("smtp.not_counted")
 

@@ -180,29 +180,39 @@ class SmtpServer(ShortWay):
     async def _log_in(self, credentials: Credentials) -> Decision:
         """Never a 535 for trouble of our own (SMTP-15)."""
         session, guard, key = self._session, self._around.guard, credentials.access_key_id
-        await self._wait_for_turn(guard.wait_seconds(self._address, key))
         try:
+            await self._wait_for_turn(self._seconds_to_wait(key))
             login = await self._around.relay.login(key, credentials.password, session.region, self._address)
         except Refused as refused:
             log.info("smtp.login_refused", client=self._address, reason=refused.refusal.value)
             self._count_refusal(refused.refusal)
             if refused.refusal is not Refusal.LOGIN_UNAVAILABLE:
-                guard.failed(self._address, key)
+                self._door.count(guard.failed, self._address, key)
             return session.login_refused(refused)
         except Exception:
             log.exception("smtp.login_failed", client=self._address)
             return session.login_refused(Refused(Refusal.LOGIN_UNAVAILABLE))
-        guard.succeeded(self._address, key)
+        self._door.count(guard.succeeded, self._address, key)
         return session.let_in(login)
+
+    def _seconds_to_wait(self, access_key_id: str) -> float:
+        """None while the guard is in trouble: better a guess more than every owner shut out."""
+        try:
+            return self._around.guard.wait_seconds(self._address, access_key_id)
+        except Exception:
+            log.exception("smtp.guard_failed")
+            return 0.0
 
     async def _wait_for_turn(self, seconds: float) -> None:
         """A timer is all that a delayed login costs; it ends with the connection, and the password is not looked at."""
         if not seconds:
             return
-        self._around.counters.login_delayed()
+        self._door.count(self._around.counters.login_delayed)
         self._login_waits = True
-        await self._around.clock.sleep(seconds)
-        self._login_waits = False
+        try:
+            await self._around.clock.sleep(seconds)
+        finally:
+            self._login_waits = False
 
     def _give_up_waiting(self) -> bool:
         """True: a login waited for its turn, and does no longer."""

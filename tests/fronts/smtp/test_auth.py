@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from sesrelay.model.refusal import Refusal, Refused
+from tests.clock import FakeClock
 from tests.fronts.smtp.house import (
     ENVELOPE,
     GO,
@@ -20,7 +21,9 @@ from tests.fronts.smtp.house import (
     SECURE_EHLO,
     USER,
     Client,
+    Counts,
     House,
+    Numbers,
     guard,
 )  # fmt: skip
 
@@ -262,6 +265,28 @@ def test_trouble_of_our_own_makes_nobody_wait(house: House) -> None:
     for _ in range(3):
         client.say(RIGHT, b"454 Temporary authentication failure\r\n")
     assert house.counts.delays == 0
+
+
+@pytest.mark.parametrize(("of", "name"), [(Counts, "login_delayed"), (Numbers, "number"), (FakeClock, "sleep")])
+def test_a_login_that_should_wait_is_answered_whatever_breaks(
+    house: House, monkeypatch: pytest.MonkeyPatch, of: type, name: str
+) -> None:
+    house.guard = guard(address=1)
+    house.guard.failed("127.0.0.1", "AKIASOMEBODY")
+    client = house.greeted()
+
+    def broken(*_: object) -> None:
+        raise OSError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(of, name, broken)
+        client.send(RIGHT)
+        if of is Counts:
+            house.settle()
+            house.until(lambda: house.clock.sleepers > 1)
+            house.advance(1.1)
+        client.expect(b"454 Temporary authentication failure\r\n" if of is FakeClock else LOGGED_IN)
+    client.say(b"NOOP\r\n", OK)
 
 
 def test_a_login_that_waits_holds_up_nobody_else_and_is_not_idle(house: House) -> None:
