@@ -302,6 +302,19 @@ def test_no_message_costs_more_than_ten_times_its_hash(name: str) -> None:
     raise AssertionError(f"{check_seconds / hash_seconds:.1f} times")
 
 
+@pytest.mark.parametrize("field", [b" text/plain", b" text/plain; charset=utf-8", b" text/plain;"])
+def test_blanks_make_no_type_slow_to_decide(field: bytes) -> None:
+    started = time.perf_counter()
+    assert not is_decided(Fields(field + b" " * 60_000 + b"x", None, None))
+    assert time.perf_counter() - started < 1
+
+
+def test_closer_looks_at_html_are_counted_for_the_whole_message() -> None:
+    html = b"Content-Type: text/html\r\n\r\n" + b"<p> x=data:," * 300
+    assert judged(of(b"b", html)) is None
+    assert (judged(of(b"b", *[html] * 8)) or (None,))[0] is Refusal.DATA_URI
+
+
 def test_memory_does_not_grow_with_the_message() -> None:
     message = HOSTILE["base64 HTML"]
     tracemalloc.start()
