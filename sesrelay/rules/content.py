@@ -161,7 +161,7 @@ class _Walk:
         if content.kind in _HTML:
             self._read_html(part, fields)
         elif content.kind in _MESSAGES:
-            return (self._attached(part, fields),)
+            return self._attached(part, fields)
         elif content.kind.startswith(b"multipart/"):
             return self._parts_of(part, content)
         return ()
@@ -175,29 +175,29 @@ class _Walk:
                 raise Refused(Refusal.DATA_URI)
         self._closer_looks = html.closer_looks
 
-    def _attached(self, part: _Part, fields: Fields) -> _Part:
-        """The message that the part is. RFC 2046 §5.2.1 forbids to encode it; some do."""
+    def _attached(self, part: _Part, fields: Fields) -> tuple[_Part, ...]:
+        """The message that the part is. RFC 2046 §5.2.1 forbids to encode it: some do, some read it as it stands."""
         self._count()
         inner = part._replace(depth=part.depth + 1, attached=True, usually=_TEXT)
         if _encoding(fields) not in DECODERS:
-            return inner
+            return (inner,)
         self._spend(_DECODING * (part.end - part.start))
         octets = b"".join(_decoded(part, fields))  # perhaps with line ends of its own
-        return inner._replace(octets=octets, start=0, end=len(octets))
+        decoded = inner._replace(octets=octets, start=0, end=len(octets))
+        return (inner, decoded) if _has_mime_field(inner) else (decoded,)
 
     def _parts_of(self, part: _Part, content: mimefields.Content) -> Iterable[_Part]:
-        boundary = mimefields.boundary(content, strict=not part.attached)
-        if not boundary:
-            if part.attached:
-                return ()
+        boundaries = mimefields.boundaries(content, strict=not part.attached)
+        if not boundaries and not part.attached:
             raise Refused(Refusal.MISSING_BOUNDARY)
-        self._spend((1 + (len(boundary) < _SHORT_BOUNDARY)) * (part.end - part.start))
         usually = _MESSAGE if content.kind == b"multipart/digest" else _TEXT
         found: list[_Part] = []
-        for start, end in self._between(part, b"\n--" + boundary):
-            self._count()
-            path = (*part.path, len(found) + 1)
-            found.append(_Part(part.octets, start, end, path, part.depth + 1, part.attached, usually))
+        for boundary in boundaries:
+            self._spend((1 + (len(boundary) < _SHORT_BOUNDARY)) * (part.end - part.start))
+            for start, end in self._between(part, b"\n--" + boundary):
+                self._count()
+                path = (*part.path, len(found) + 1)
+                found.append(_Part(part.octets, start, end, path, part.depth + 1, part.attached, usually))
         if not found and not part.attached:
             raise Refused(Refusal.MISSING_START_BOUNDARY)
         return reversed(found)
@@ -277,6 +277,12 @@ def _header(part: _Part) -> tuple[Fields, int]:
     if not behind:
         return _fields(block, strict=not part.attached), end
     return _fields(block[:length], strict=not part.attached), start + behind
+
+
+def _has_mime_field(part: _Part) -> bool:
+    """Whether its octets, as they stand, may be a header that says something."""
+    block = part.octets[part.start : min(part.start + LONGEST_PART_HEADER, part.end)]
+    return _MIME_FIELD.search(b"\n" + block.lower()) is not None
 
 
 def _empty_line(block: bytes) -> tuple[int, int]:

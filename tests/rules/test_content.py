@@ -86,6 +86,10 @@ REFUSED = [
     (of(b"b", b"Content-Disposition : a;\r\n\tfilename\r\n =evil.exe"), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
     (of(b"b", TEXT)[:-7] + b"--b \t\r\n" + EXE, R.UNSUPPORTED_ATTACHMENT, "exe", "part 2"),
     (FORWARDED + b"Content-Type: a/b\r\n" * 17 + CRLF, R.DUPLICATE_HEADER, "Content-Type", ""),
+    (FORWARDED + of(b"b", EXE).replace(b"bound", b"boundary=a;bound"), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
+    (of(b"b", EXE).replace(b'boundary="b"', b"boundary*0*=''%62"), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
+    (of(b"b", QP + FORWARDED + b"X: y=\r\n" + EXE), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
+    (of(b"b", BASE64 + FORWARDED + EXE), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
     # Caps
     (of(b"b", *[TEXT] * (MOST_PARTS + 1)), R.TOO_MANY_PARTS, ""),
     (of(b"b", *[of(b"c", *[TEXT] * 50)] * 10), R.TOO_MANY_PARTS, "part 10"),
@@ -129,6 +133,7 @@ PASSED = [
     FORWARDED + b"Content-Type: what\r\nContent-Disposition: =\r\nContent-Type: x\r\n\r\nx",
     FORWARDED,
     BASE64 + FORWARDED + b"not base64",
+    BASE64 + FORWARDED + b64(TEXT + b"x" * 80_000).strip(),
     b"X: y\r\nno field\r\n" + EXE,
 ]
 
