@@ -207,6 +207,16 @@ def test_a_key_that_no_request_has_is_remarked_on(made: Cli) -> None:
     assert result.err == "condition key aws:Viamfa: no request here has it, so it always counts as missing\n"
 
 
+def test_a_key_of_odd_characters_is_no_trouble(made: Cli) -> None:
+    made("user", "create", "jira")
+    allow = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Bool": {"a:\ud800\x1b[31m": "true"}}}
+    result = made("policy", "set", "jira", "--json", stdin=json.dumps({"Statement": allow}))
+    assert result.status == 0
+    assert result.err == "condition key a:??[31m: no request here has it, so it always counts as missing\n"
+    assert result.json["document"] == {"Statement": allow}
+    assert made("policy", "show", "jira", "--json").json[0]["document"] == {"Statement": allow}
+
+
 FAILURES = [
     (("policy", "show", "nobody"), "account 111122223333 has no user nobody"),
     (("policy", "show", "--group", "none"), "account 111122223333 has no group none"),
