@@ -40,7 +40,7 @@ _DECODING: Final = 4
 _DECODING_AND_READING: Final = 6
 """What an octet costs that is read as HTML, or decoded. One that is searched for a boundary costs 1, a short one 2."""
 _SHORT_BOUNDARY: Final = 3
-_CLOSER_LOOK_EACH: Final = 16
+_CLOSER_LOOK_EACH: Final = 32
 """So many octets of the message allow one more that is looked at closely in HTML: that costs as much as all of them."""
 _MOST_HEADER_OCTETS: Final = 2_097_152
 _MOST_FIELD_OCTETS: Final = 262_144

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-CLOSER_LOOKS: Final = 131_072
+CLOSER_LOOKS: Final = 65_536
 """Octets that are looked at closely around places that begin as a data URI does, in the text of a small message; beyond
 that nobody looks, and it counts as one.
 """

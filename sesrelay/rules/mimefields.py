@@ -102,13 +102,13 @@ def encoding(field: bytes) -> bytes:
 
 
 def boundaries(content: Content, *, strict: bool = True) -> list[bytes]:
-    """What separates the parts of a multipart; empty: it does not say. Several are refused when strict: of them readers
-    take one or the other.
+    """What separates the parts of a multipart; empty: it does not say. Several are refused when strict; else they are
+    those at both ends, of which readers take one or the other.
     """
     found = [text.rstrip(b" \t") for text in readings(content.parameters, _BOUNDARY)]
     if strict and len(found) > 1:
         raise Refused(Refusal.MALFORMED_MIME, "Duplicate parameter 'boundary'")
-    return [text for text in dict.fromkeys(found) if text]
+    return [text for text in dict.fromkeys((*found[:2], *found[-2:])) if text]
 
 
 def _bounded(field: bytes, *, strict: bool) -> bytes:

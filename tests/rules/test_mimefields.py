@@ -112,6 +112,8 @@ def test_a_boundary_is_read_without_its_quotes_and_blanks_and_must_be_one() -> N
         boundaries(two)
     assert caught.value.details == ("Duplicate parameter 'boundary'",)
     assert boundaries(two, strict=False) == [b"a", b"b"]
+    many = content_type(b" multipart/x" + b"".join(b"; boundary=b%d" % number for number in range(60)))
+    assert boundaries(many, strict=False) == [b"b0", b"b1", b"b58", b"b59"]
 
 
 @pytest.mark.parametrize("other", [b"boundary*=us-ascii''b", b"boundary*0=b", b'boundary=""', b"boundary*0*=''%62"])
