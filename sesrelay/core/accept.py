@@ -33,8 +33,8 @@ from sesrelay.store import spool
 from sesrelay.store.accepting import Accepted, AcceptOrder, Judge
 from sesrelay.store.errors import StoreError, UnknownAccount
 
-LONG_SENDERS: Final = 2048
-"""Octets of From and Sender beyond which they are not read on the event loop: far more than anybody's."""
+LONG_LISTS: Final = 2048
+"""Octets of addresses, of senders or of others, beyond which they are not read on the event loop: few have more."""
 BIG_HEADER: Final = 65_536
 """Octets of header beyond which reading it goes to a thread: the loop serves others meanwhile."""
 UNIQUES_AT_ONCE: Final = 64
@@ -185,7 +185,8 @@ class Acceptance:
             content.check(message, read.consumed, read.content)
 
     async def _candidate_of(self, submission: Submission, read: headers.Rewritten, at: Micros) -> acceptance.Candidate:
-        if len(read.header_from or b"") + len(read.sender or b"") <= LONG_SENDERS:
+        senders = len(read.header_from or b"") + len(read.sender or b"")
+        if senders <= LONG_LISTS and sum([len(body) for _, body in read.addresses]) <= LONG_LISTS:
             return self._candidate(submission, read, at)
         return await asyncio.to_thread(self._candidate, submission, read, at)
 

@@ -57,7 +57,7 @@ def create(
     """A key for a user, who is made when there is none; without a name ``ses-smtp-user.YYYYMMDD-HHMMSS``.
 
     ``key`` is (id, secret), fresh or brought along (BEY-1). ``api``: every SES action instead of SendRawEmail alone.
-    Only a user who has no policy at all, own or by groups, is given one, unless ``api`` asks for it.
+    Only a user who has neither a key nor any policy, own or by groups, is given one, unless ``api`` asks for it.
     Failed: unknown account, bad name or key, the id is taken, the user has two keys.
     """
     access_key_id, secret = key
@@ -67,9 +67,10 @@ def create(
     if credentials.key_exists(tx, access_key_id):
         raise Failed(Failure.EXISTS, f"access key {access_key_id} exists already")
     name = _user(tx, account_id, user_name)
-    if len(credentials.keys_of(tx, account_id, name)) >= KEYS_OF_A_USER:
+    keys = credentials.keys_of(tx, account_id, name)
+    if len(keys) >= KEYS_OF_A_USER:
         raise Failed(Failure.LIMIT, f"user {name} has {KEYS_OF_A_USER} access keys already: delete one first")
-    if api or not policies.effective(tx, account_id, name):
+    if api or not (keys or policies.effective(tx, account_id, name)):
         policy = API_POLICY if api else SMTP_POLICY
         policies.put(tx, account_id, Owner(name), policy, GIVEN[policy])
     sealed = secrets.seal(keyring, "access_keys", access_key_id, secret.encode(), chance)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 # "Appendix: Unsupported Attachment Types" of the SES developer guide (2014), all of it, in its order.
@@ -22,7 +22,6 @@ UNSUPPORTED: Final = frozenset(
     """.split()
 )
 
-_PARAMETER: Final = re.compile(rb"((?:file)?name)(?:\*([0-9]{1,4}))?(\*)?\Z")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 _ENCODED_WORD: Final = re.compile(rb"=\?[^?\s]*+\?([bq])\?([^?]*+)\?=", re.IGNORECASE)
 _BETWEEN_WORDS: Final = re.compile(rb"\?=[ \t\r\n]++=\?")
@@ -35,33 +34,48 @@ _LAST_WORDS: Final = 12
 
 def unsupported_extension(parameters: Iterable[tuple[bytes, bytes]]) -> str:
     """The refused extension of a part that has these parameters (lower-case name, raw value); "": it has none."""
-    plain: list[bytes] = []
-    pieces: dict[bytes, dict[int, bytes]] = {}
-    for parameter, value in parameters:
-        match = _PARAMETER.match(parameter) if b"name" in parameter else None
-        if match is None:
-            continue
-        name, number, encoded = match.groups()
-        text = unquoted(value)
-        if number is None and encoded is None:
-            plain.append(text)
-            continue
-        place = int(number or 0)
-        pieces.setdefault(name if number else parameter, {})[place] = (
-            _extended(text, first=not place) if encoded else text
-        )
-    for text in (*plain, *map(_joined, pieces.values())):
+    for text in readings(parameters, _NAMES):
         extension = _extension(text)
         if extension in UNSUPPORTED:
             return extension.decode()
     return ""
 
 
+def readings(parameters: Iterable[tuple[bytes, bytes]], wanted: re.Pattern[bytes]) -> list[bytes]:
+    """Every value that some reader finds in the parameters with such names, whole or in pieces (``pieces_of``)."""
+    found: list[bytes] = []
+    pieces: dict[bytes, dict[int, list[bytes]]] = {}
+    for parameter, value in parameters:
+        match = wanted.match(parameter)
+        if match is None:
+            continue
+        name, number, encoded = match.groups()
+        text = unquoted(value)
+        if number is None and encoded is None:
+            found.append(text)
+            continue
+        place = int(number or 0)
+        text = _extended(text, first=not place) if encoded else text
+        pieces.setdefault(name if number else parameter, {}).setdefault(place, []).append(text)
+    for numbered in pieces.values():
+        found += dict.fromkeys(_joined(numbered))
+    return found
+
+
+def pieces_of(names: bytes) -> re.Pattern[bytes]:
+    """What a parameter with one of these names (an expression) is called, also in pieces or encoded (RFC 2231)."""
+    return re.compile(rb"(%b)(?:\*([0-9]{1,4}))?(\*)?\Z" % names)
+
+
+_NAMES: Final = pieces_of(rb"(?:file)?name")
+
+
 def unquoted(value: bytes) -> bytes:
-    """A parameter's value without quotes and quoted pairs."""
+    """A parameter's value without quotes, quoted pairs and the line ends of its folds."""
     if not value.startswith(b'"'):
         return value
     inner = value[1:-1] if len(value) > 1 and value.endswith(b'"') else value[1:]
+    inner = inner.replace(b"\r\n", b"") if b"\r\n" in inner else inner
     return _QUOTED_PAIR.sub(rb"\1", inner) if b"\\" in inner else inner
 
 
@@ -72,8 +86,13 @@ def from_base64(text: bytes) -> bytes:
     return binascii.a2b_base64(kept + b"==" if rest > 1 else kept[: len(kept) - rest])
 
 
-def _joined(pieces: Mapping[int, bytes]) -> bytes:
-    return b"".join(pieces[number] for number in sorted(pieces))
+def _joined(pieces: Mapping[int, list[bytes]]) -> Iterator[bytes]:
+    """Of pieces with one number some readers take the first, some the last; and some stop where a number is missing."""
+    numbers = sorted(pieces)
+    without_gap = [number for place, number in enumerate(numbers) if place == number]
+    for chosen in (numbers, without_gap or numbers):
+        for which in (0, -1):
+            yield b"".join(pieces[number][which] for number in chosen)
 
 
 def _extended(text: bytes, *, first: bool) -> bytes:

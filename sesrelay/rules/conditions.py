@@ -49,6 +49,9 @@ KEYS: Final[Mapping[str, str]] = {
 """Every key that a request may have, as it is written. Others are known to no request: they count as missing."""
 
 
+_ADDRESSES: Final = frozenset((FROM_ADDRESS, FEEDBACK_ADDRESS, RECIPIENTS))
+
+
 def key_of(name: str) -> str:
     """A key as it is compared: the guide has ``AWS:current-time`` for ``aws:CurrentTime``."""
     return name.lower().replace("-", "")
@@ -112,7 +115,10 @@ def read(name: str, key: str, values: Iterable[str], *, variables: bool) -> Cond
         raise ValueError(f"there is no condition operator {name}{_meant(name)}")
     if kept == RECIPIENTS and quantifier is _Set.ONE:
         raise ValueError(f"{KEYS[kept]} has several values: say ForAllValues:{bare} or ForAnyValue:{bare}")
-    matchers = tuple(found.read(value, variables) for value in values)
+    if kept in _ADDRESSES:
+        matchers = tuple(_of_address(found.read(each, variables)) for value in values for each in _spellings(value))
+    else:
+        matchers = tuple(found.read(value, variables) for value in values)
     test = _test(matchers, found.negated, quantifier, if_exists)
     return Condition(kept, lru_cache(maxsize=4)(test))  # the authors of a message share the recipients
 
@@ -151,6 +157,19 @@ def _shown(value: str) -> str:
     return repr(value if len(value) <= 60 else f"{value[:59]}…")
 
 
+# Domains have no case (ID-2): a capital letter in one must be no way around a Deny
+
+
+def _spellings(address: str) -> Iterable[str]:
+    """As it is spelled, and with its domain in lower case."""
+    local, at, domain = address.rpartition("@")
+    return dict.fromkeys((address, f"{local}{at}{domain.lower()}" if at else address))
+
+
+def _of_address(matches: Matcher) -> Matcher:
+    return lambda address: any(map(matches, _spellings(address)))
+
+
 # What the operators make of a value of the policy
 
 
@@ -183,12 +202,19 @@ def _ip_address(value: str, _variables: bool) -> Matcher:
         network = ipaddress.ip_network(value, strict=False)
     except ValueError:
         raise ValueError(f"{_shown(value)} is neither an IP address nor a network such as 192.0.2.0/24") from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is not None and network.prefixlen >= _MAPPED_PREFIX:  # as clients' addresses are taken
+        network = ipaddress.ip_network(f"{mapped}/{network.prefixlen - _MAPPED_PREFIX}")
 
     def contains(found: str) -> bool:
         address = _address(found)
         return address is not None and address in network
 
     return contains
+
+
+_MAPPED_PREFIX: Final = 96
+"""Of IPv4 in IPv6."""
 
 
 @lru_cache(maxsize=4096)  # clients come again

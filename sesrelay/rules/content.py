@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.rules import mimefields
 from sesrelay.rules.attachments import unsupported_extension
-from sesrelay.rules.datauris import DataUris
+from sesrelay.rules.datauris import CLOSER_LOOKS, DataUris
 from sesrelay.rules.octets import DECODERS, Octets, find, pieces
 
 MOST_PARTS: Final = 500
@@ -40,6 +40,8 @@ _DECODING: Final = 4
 _DECODING_AND_READING: Final = 6
 """What an octet costs that is read as HTML, or decoded. One that is searched for a boundary costs 1, a short one 2."""
 _SHORT_BOUNDARY: Final = 3
+_CLOSER_LOOK_EACH: Final = 32
+"""So many octets of the message allow one more that is looked at closely in HTML: that costs as much as all of them."""
 _MOST_HEADER_OCTETS: Final = 2_097_152
 _MOST_FIELD_OCTETS: Final = 262_144
 _MOST_PARAMETERS: Final = 4096
@@ -47,7 +49,8 @@ _MOST_PARAMETERS: Final = 4096
 
 _USUAL_HEADER: Final = 2048
 _PLAIN: Final = re.compile(
-    rb"[ \t]*text/plain[ \t]*(?:;[ \t\r\n]*(?:charset|format|delsp)=(?:[\w.+-]+|\"[\w.+-]+\")[ \t]*)*;?\s*\Z",
+    rb"[ \t]*+text/plain[ \t]*+"
+    rb"(?:;[ \t\r\n]*+(?:charset|format|delsp)=(?:[\w.+-]++|\"[\w.+-]++\")[ \t]*+)*+;?\s*+\Z",
     re.IGNORECASE,
 )
 _MIME_FIELD: Final = re.compile(
@@ -109,10 +112,11 @@ def check(octets: Octets, start: int, fields: Fields) -> None:
 class _Walk:
     """One message, and what may still be spent on it."""
 
-    __slots__ = ("_effort", "_field_octets", "_header_octets", "_lookalikes", "_parameters", "_parts")
+    __slots__ = ("_closer_looks", "_effort", "_field_octets", "_header_octets", "_lookalikes", "_parameters", "_parts")
 
     def __init__(self, length: int) -> None:
         self._effort = _EFFORT * length + _FREE_EFFORT
+        self._closer_looks = CLOSER_LOOKS + length // _CLOSER_LOOK_EACH
         self._parts = self._lookalikes = 0
         self._header_octets = self._field_octets = self._parameters = 0
 
@@ -157,7 +161,7 @@ class _Walk:
         if content.kind in _HTML:
             self._read_html(part, fields)
         elif content.kind in _MESSAGES:
-            return (self._attached(part, fields),)
+            return self._attached(part, fields)
         elif content.kind.startswith(b"multipart/"):
             return self._parts_of(part, content)
         return ()
@@ -165,34 +169,35 @@ class _Walk:
     def _read_html(self, part: _Part, fields: Fields) -> None:
         price = _DECODING_AND_READING if _encoding(fields) in DECODERS else _READING
         self._spend(price * (part.end - part.start))
-        html = DataUris()
+        html = DataUris(self._closer_looks)
         for piece in _decoded(part, fields):
             if html.found_in(piece):
                 raise Refused(Refusal.DATA_URI)
+        self._closer_looks = html.closer_looks
 
-    def _attached(self, part: _Part, fields: Fields) -> _Part:
-        """The message that the part is. RFC 2046 §5.2.1 forbids to encode it; some do."""
+    def _attached(self, part: _Part, fields: Fields) -> tuple[_Part, ...]:
+        """The message that the part is. RFC 2046 §5.2.1 forbids to encode it: some do, some read it as it stands."""
         self._count()
         inner = part._replace(depth=part.depth + 1, attached=True, usually=_TEXT)
         if _encoding(fields) not in DECODERS:
-            return inner
+            return (inner,)
         self._spend(_DECODING * (part.end - part.start))
         octets = b"".join(_decoded(part, fields))  # perhaps with line ends of its own
-        return inner._replace(octets=octets, start=0, end=len(octets))
+        decoded = inner._replace(octets=octets, start=0, end=len(octets))
+        return (inner, decoded) if _has_mime_field(inner) else (decoded,)
 
     def _parts_of(self, part: _Part, content: mimefields.Content) -> Iterable[_Part]:
-        boundary = mimefields.boundary(content, strict=not part.attached)
-        if not boundary:
-            if part.attached:
-                return ()
+        boundaries = mimefields.boundaries(content, strict=not part.attached)
+        if not boundaries and not part.attached:
             raise Refused(Refusal.MISSING_BOUNDARY)
-        self._spend((1 + (len(boundary) < _SHORT_BOUNDARY)) * (part.end - part.start))
         usually = _MESSAGE if content.kind == b"multipart/digest" else _TEXT
         found: list[_Part] = []
-        for start, end in self._between(part, b"\n--" + boundary):
-            self._count()
-            path = (*part.path, len(found) + 1)
-            found.append(_Part(part.octets, start, end, path, part.depth + 1, part.attached, usually))
+        for boundary in boundaries:
+            self._spend((1 + (len(boundary) < _SHORT_BOUNDARY)) * (part.end - part.start))
+            for start, end in self._between(part, b"\n--" + boundary):
+                self._count()
+                path = (*part.path, len(found) + 1)
+                found.append(_Part(part.octets, start, end, path, part.depth + 1, part.attached, usually))
         if not found and not part.attached:
             raise Refused(Refusal.MISSING_START_BOUNDARY)
         return reversed(found)
@@ -272,6 +277,12 @@ def _header(part: _Part) -> tuple[Fields, int]:
     if not behind:
         return _fields(block, strict=not part.attached), end
     return _fields(block[:length], strict=not part.attached), start + behind
+
+
+def _has_mime_field(part: _Part) -> bool:
+    """Whether its octets, as they stand, may be a header that says something."""
+    block = part.octets[part.start : min(part.start + LONGEST_PART_HEADER, part.end)]
+    return _MIME_FIELD.search(b"\n" + block.lower()) is not None
 
 
 def _empty_line(block: bytes) -> tuple[int, int]:

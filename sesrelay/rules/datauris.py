@@ -10,14 +10,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MOST_SUSPECTS: Final = 2000
-"""Places in one text that begin as a data URI does; beyond that nobody looks closer, and it counts as one."""
+CLOSER_LOOKS: Final = 65_536
+"""Octets that are looked at closely around places that begin as a data URI does, in the text of a small message; beyond
+that nobody looks, and it counts as one.
+"""
 MOST_WORDS: Final = 8192
-"""The same for ``data:``, whatever follows it, in one piece of a text."""
+"""How often ``data:`` may stand in one piece of a text, whatever follows it."""
+_SUSPECT_COSTS: Final = 64
+"""Octets that count as looked at for each such place, before any tag is looked at."""
 _OVERLAP: Final = 16_384
 """Octets of the text before a piece that are kept: how far away a tag may begin."""
 _REACH: Final = 256
-_CLOSER_LOOKS: Final = 16
+_TAGS_LOOKED_AT: Final = 16
 """How many a ``<`` that begins no tag is passed over on the way back to the one that does."""
 
 _SUSPECT: Final = re.compile(rb"data:(?=[,;]|[a-z]{1,20}+/)")
@@ -30,13 +34,14 @@ _TAG: Final = re.compile(rb"<[a-z](?:[^<>\"']++|\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\
 class DataUris:
     """One HTML text, looked through piece by piece."""
 
-    __slots__ = ("_before", "_in_style", "_style_known_to", "_suspects")
+    __slots__ = ("_before", "_in_style", "_style_known_to", "closer_looks")
 
-    def __init__(self) -> None:
+    def __init__(self, closer_looks: int = CLOSER_LOOKS) -> None:
+        self.closer_looks = closer_looks
+        """Octets that may still be looked at closely, in the next text, too."""
         self._before = b""
         self._in_style = False
         self._style_known_to = 0
-        self._suspects = 0
 
     def found_in(self, piece: bytes) -> bool:
         """Whether there is one in the next piece of the text, which may be cut anywhere."""
@@ -52,16 +57,16 @@ class DataUris:
         return False
 
     def _is_one(self, text: bytes, at: int) -> bool:
-        self._suspects += 1
-        if self._suspects > MOST_SUSPECTS:
+        self.closer_looks -= _SUSPECT_COSTS
+        if self.closer_looks < 0:
             return True
         uri = _COMPLETE.match(text, at)
         if uri is None or uri.end() <= len(self._before):  # with the piece before, it has been looked at
             return False
         before = text[max(at - _REACH, 0) : at]
         if _URL.search(before):
-            return self._styles(text, at) or _within_tag(text, at)
-        return _VALUE.search(before) is not None and _within_tag(text, at)
+            return self._styles(text, at) or self._within_tag(text, at)
+        return _VALUE.search(before) is not None and self._within_tag(text, at)
 
     def _styles(self, text: bytes, at: int) -> bool:
         """Whether a style element is open there; ``at`` only grows, so nothing is looked through twice."""
@@ -72,14 +77,15 @@ class DataUris:
         self._style_known_to = at
         return self._in_style
 
-
-def _within_tag(text: bytes, at: int) -> bool:
-    """Whether a tag that begins before ``at`` is still open there; a ``>`` within quotes does not end it."""
-    begin = at
-    for _ in range(_CLOSER_LOOKS):
-        begin = text.rfind(b"<", max(at - _OVERLAP, 0), begin)
-        if begin < 0:
-            break
-        if tag := _TAG.match(text, begin, at + 1):
-            return tag.end() > at
-    return False
+    def _within_tag(self, text: bytes, at: int) -> bool:
+        """Whether a tag that begins before ``at`` is still open there; a ``>`` within quotes does not end it."""
+        begin = at
+        for _ in range(_TAGS_LOOKED_AT):
+            begin = text.rfind(b"<", max(at - _OVERLAP, 0), begin)
+            if begin < 0:
+                break
+            if tag := _TAG.match(text, begin, at + 1):
+                self.closer_looks -= tag.end() - begin
+                if tag.end() > at or self.closer_looks < 0:
+                    return True
+        return False

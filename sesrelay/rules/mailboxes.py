@@ -91,7 +91,7 @@ def check_lists(fields: Iterable[tuple[bytes, bytes]]) -> None:
         text = _FOLD.sub("", body.decode("latin-1")).strip(" \t\r\n")
         if not text and name == b"to":
             raise _malformed("Empty address")
-        for _ in _mailboxes(text):
+        for _ in _mailboxes(text, names=False):
             pass
 
 
@@ -148,8 +148,8 @@ def _printable(text: str) -> str:
     return text if text.isascii() else text.encode("ascii", "replace").decode()
 
 
-def _mailboxes(text: str) -> Iterator[Mailbox]:
-    """Takes the list apart at its commas, outside of quotes, comments, brackets."""
+def _mailboxes(text: str, *, names: bool = True) -> Iterator[Mailbox]:
+    """Takes the list apart at its commas, outside of quotes, comments, brackets. ``names``: those in names count."""
     start = 0
     in_group = False
     for at, kind in _separators(text):
@@ -162,10 +162,10 @@ def _mailboxes(text: str) -> Iterator[Mailbox]:
             if kind == ";" and not in_group:
                 raise _malformed("Illegal semicolon, not in group")
             if at > start:  # else an empty element
-                yield from _mailbox(text[start:at])
+                yield from _mailbox(text[start:at], names)
             in_group = in_group and kind != ";"
         start = at + 1
-    yield from _mailbox(text[start:])
+    yield from _mailbox(text[start:], names)
 
 
 def _separators(text: str) -> Iterator[tuple[int, str]]:
@@ -210,7 +210,7 @@ def _end_of_comments(text: str, at: int) -> int:
     raise _malformed("Missing ')'")
 
 
-def _mailbox(text: str) -> Iterator[Mailbox]:
+def _mailbox(text: str, names: bool) -> Iterator[Mailbox]:
     """One element of the list: ``name <address>``, or a bare address with comments; nothing for an empty element."""
     bare: list[str] = []
     name: list[str] = []
@@ -244,7 +244,8 @@ def _mailbox(text: str) -> Iterator[Mailbox]:
     address = _without_route(angle.strip())
     check_address(address)
     yield Mailbox(address, _printable(text.strip()))
-    yield from _addresses_in_name(_without(_STRINGS, "".join(name)))
+    if names:
+        yield from _addresses_in_name(_without(_STRINGS, "".join(name)))
 
 
 def _without(what: re.Pattern[str], text: str) -> str:
@@ -258,8 +259,9 @@ def _addresses_in_name(name: str) -> Iterator[Mailbox]:
         around = name.translate(_BRACKETS).split("@")
         for word in "@".join([part.strip() for part in around]).split():
             if "@" in word:
-                check_address(word)
-                yield Mailbox(word, _printable(word))
+                address = word.strip("'")  # some clients put them around an address that stands for a name
+                check_address(address)
+                yield Mailbox(address, _printable(address))
 
 
 def _check_group_name(name: str) -> None:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules.attachments import unquoted
+from sesrelay.rules.attachments import pieces_of, readings
 
 LONGEST_FIELD: Final = 8192
 """Octets of one of these fields."""
@@ -43,7 +43,8 @@ _TYPE: Final = re.compile(
     rb"%b(%b)%b/%b(%b)%b%b" % (_BLANK, _TOKEN, _BLANK, _BLANK, _TOKEN, _BLANK, _PARAMETERS), re.DOTALL
 )
 _DISPOSITION: Final = re.compile(rb"%b(%b)%b%b" % (_BLANK, _TOKEN, _BLANK, _PARAMETERS), re.DOTALL)
-_ENCODING: Final = re.compile(rb"%b([\w-]+)" % _BLANK, re.DOTALL)
+_ENCODING: Final = re.compile(rb"%b\"?([\w-]+)" % _BLANK, re.DOTALL)
+_BOUNDARY: Final = pieces_of(rb"boundary")
 _LOOKS_LIKE_TYPE: Final = re.compile(rb"[ \t\r\n]*+([^\s/;]++)/([^\s;]++)")
 _LOOKS_LIKE_PARAMETER: Final = re.compile(
     rb'[;\s]((?:(?:file)?name|boundary)(?:\*[0-9]*+)?\*?)[ \t]*+=\s*+("(?:[^"\\]|\\.)*+"?|[^;\r\n]*+)', re.IGNORECASE
@@ -100,12 +101,14 @@ def encoding(field: bytes) -> bytes:
     return match[1].lower() if match else b""
 
 
-def boundary(content: Content, *, strict: bool = True) -> bytes:
-    """What separates the parts of a multipart; "": it does not say. Two are refused: readers take either."""
-    found = [unquoted(value).rstrip(b" \t") for name, value in content.parameters if name == b"boundary"]
+def boundaries(content: Content, *, strict: bool = True) -> list[bytes]:
+    """What separates the parts of a multipart; empty: it does not say. Several are refused when strict; else they are
+    those at both ends, of which readers take one or the other.
+    """
+    found = [text.rstrip(b" \t") for text in readings(content.parameters, _BOUNDARY)]
     if strict and len(found) > 1:
         raise Refused(Refusal.MALFORMED_MIME, "Duplicate parameter 'boundary'")
-    return found[0] if found else b""
+    return [text for text in dict.fromkeys((*found[:2], *found[-2:])) if text]
 
 
 def _bounded(field: bytes, *, strict: bool) -> bytes:

@@ -193,8 +193,12 @@ def _resource(place: str, resource: str, variables: bool) -> tuple[str, Matcher]
     if resource != "*" and not _IDENTITY.fullmatch(resource):
         text = f"{_shown(resource)}: only * and identities (arn:aws:ses:REGION:ACCOUNT:identity/NAME) are supported"
         raise MalformedPolicy(place, text)
+    _, _, name = resource.partition(":identity/")
     with _blame(place):
-        return resource, matcher(resource, variables=variables)
+        # A domain is kept in lower case; addresses differ by it.
+        meant = resource if "@" in name else resource.removesuffix(name) + name.lower()
+        exact, lower = matcher(resource, variables=variables), matcher(meant, variables=variables)
+        return resource, exact if meant == resource else lambda found: exact(found) or lower(found)
 
 
 def _conditions(place: str, value: Any, variables: bool) -> Iterator[Condition]:

@@ -74,6 +74,10 @@ HOSTILE: dict[str, bytes] = {
     "HTML of suspects, as many as may be": filled(
         html(b"8bit") + b"".join(b'<a b="data:,' + b"x" * 4000 for _ in range(1900)), b"<" * 40 + b" data:a"
     ),
+    "HTML of suspects behind long tags": filled(html(b"8bit"), b"<a " + b"\"\"''" * 2000 + b">" + b" x=data:," * 12),
+    "parts of HTML of suspects": many_parts(
+        b"Content-Type: text/html\r\n\r\n<a " + b"\"\"''" * 1000 + b">" + b" x=data:," * 30
+    ),
     "HTML of tags without end": filled(html(b"8bit"), b"<a 'data:x,"),
     "HTML of styles": filled(
         html(b"8bit"), b"<styl </styl <style url( data:;<styl </styl <style x=y </style>" + b"<style x" * 12

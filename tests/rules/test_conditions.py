@@ -39,6 +39,8 @@ TABLE = [
     ("IpAddress", "203.0.113.0/24", ["203.0.113.9", "::ffff:203.0.113.9"], ["203.0.114.1", "2001:db8::1", "name"]),
     ("IpAddress", "203.0.113.77/24", ["203.0.113.9"], ["203.0.112.9"]),
     ("IpAddress", "203.0.113.7", ["203.0.113.7"], ["203.0.113.8"]),
+    ("IpAddress", "::ffff:203.0.113.0/120", ["203.0.113.9", "::ffff:203.0.113.9"], ["203.0.114.1", "2001:db8::1"]),
+    ("IpAddress", "::/0", ["2001:db8::1"], ["203.0.113.9"]),
     ("IpAddress", ["192.0.2.0/24", "2001:db8::/32"], ["192.0.2.1", "2001:db8::1"], ["2001:db9::1", ""]),
 ]
 
@@ -99,6 +101,18 @@ def test_keys_with_several_values(operator: str, one_of_two: bool, both: bool, n
     assert recipients("a@example.com", "boss@example.net") is both
     assert recipients("a@example.org", "a@example.net") is neither
     assert recipients() is missing
+
+
+@pytest.mark.parametrize("key", ["ses:FromAddress", "ses:FeedbackAddress", "ses:Recipients"])
+@pytest.mark.parametrize("operator", ["ForAnyValue:StringEquals", "ForAnyValue:StringLike"])
+@pytest.mark.parametrize("wanted", ["Boss@example.com", "Boss@Example.COM"])
+def test_a_domain_has_no_case_and_a_local_part_has(key: str, operator: str, wanted: str) -> None:
+    for address in ("Boss@example.com", "Boss@EXAMPLE.com", "Boss@Example.COM"):
+        assert holds(operator, wanted, address, key=key) is True
+        assert holds(operator.replace("String", "StringNot"), wanted, address, key=key) is False
+    assert holds(operator, wanted, "boss@example.com", key=key) is False
+    assert holds("StringLike", "*@example.com", "A@Example.com", key="ses:FromAddress") is True
+    assert holds(operator, wanted, "Boss@EXAMPLE.com") is False, "of another key"
 
 
 def test_what_is_not_known_is_neither_true_nor_false() -> None:

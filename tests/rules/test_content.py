@@ -86,6 +86,10 @@ REFUSED = [
     (of(b"b", b"Content-Disposition : a;\r\n\tfilename\r\n =evil.exe"), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
     (of(b"b", TEXT)[:-7] + b"--b \t\r\n" + EXE, R.UNSUPPORTED_ATTACHMENT, "exe", "part 2"),
     (FORWARDED + b"Content-Type: a/b\r\n" * 17 + CRLF, R.DUPLICATE_HEADER, "Content-Type", ""),
+    (FORWARDED + of(b"b", EXE).replace(b"bound", b"boundary=a;bound"), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
+    (of(b"b", EXE).replace(b'boundary="b"', b"boundary*0*=''%62"), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
+    (of(b"b", QP + FORWARDED + b"X: y=\r\n" + EXE), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
+    (of(b"b", BASE64 + FORWARDED + EXE), R.UNSUPPORTED_ATTACHMENT, "exe", "part 1"),
     # Caps
     (of(b"b", *[TEXT] * (MOST_PARTS + 1)), R.TOO_MANY_PARTS, ""),
     (of(b"b", *[of(b"c", *[TEXT] * 50)] * 10), R.TOO_MANY_PARTS, "part 10"),
@@ -129,6 +133,7 @@ PASSED = [
     FORWARDED + b"Content-Type: what\r\nContent-Disposition: =\r\nContent-Type: x\r\n\r\nx",
     FORWARDED,
     BASE64 + FORWARDED + b"not base64",
+    BASE64 + FORWARDED + b64(TEXT + b"x" * 80_000).strip(),
     b"X: y\r\nno field\r\n" + EXE,
 ]
 
@@ -300,6 +305,19 @@ def test_no_message_costs_more_than_ten_times_its_hash(name: str) -> None:
         if check_seconds <= 10 * hash_seconds:
             return
     raise AssertionError(f"{check_seconds / hash_seconds:.1f} times")
+
+
+@pytest.mark.parametrize("field", [b" text/plain", b" text/plain; charset=utf-8", b" text/plain;"])
+def test_blanks_make_no_type_slow_to_decide(field: bytes) -> None:
+    started = time.perf_counter()
+    assert not is_decided(Fields(field + b" " * 60_000 + b"x", None, None))
+    assert time.perf_counter() - started < 1
+
+
+def test_closer_looks_at_html_are_counted_for_the_whole_message() -> None:
+    html = b"Content-Type: text/html\r\n\r\n" + b"<p> x=data:," * 300
+    assert judged(of(b"b", html)) is None
+    assert (judged(of(b"b", *[html] * 8)) or (None,))[0] is Refusal.DATA_URI
 
 
 def test_memory_does_not_grow_with_the_message() -> None:

@@ -92,10 +92,17 @@ def test_a_style_element_that_ended_long_before_is_none() -> None:
 
 
 def test_nobody_looks_closer_at_very_many() -> None:
-    assert not DataUris().found_in(b"<p> a=data:,x" * datauris.MOST_SUSPECTS)
-    assert DataUris().found_in(b"<p> a=data:,x" * (datauris.MOST_SUSPECTS + 1))
+    assert not DataUris().found_in(b"<p> a=data:,x" * 400)
+    assert DataUris().found_in(b"<p> a=data:,x" * 2100)
     assert not DataUris().found_in(b"data: " * datauris.MOST_WORDS)
     assert DataUris().found_in(b"data: " * (datauris.MOST_WORDS + 1))
+
+
+@pytest.mark.parametrize("tag", [b"<a " + b"y" * 8000, b"<a " + b"\"\"''" * 2000, b"<a '" * 16 + b"y" * 8000 + b"'"])
+def test_long_tags_before_many_that_look_like_one_are_not_looked_at_again_and_again(tag: bytes) -> None:
+    search = DataUris()
+    assert search.found_in(tag + b">" + b" x=data:," * 800)
+    assert search.closer_looks > -2 * len(tag)
 
 
 @given(

@@ -45,6 +45,7 @@ def addresses(field: bytes) -> list[str]:
         (b" O'Neill+x_y=z@b.example", None),
         (b" Mr. Dot <a@b.example>", ["a@b.example"]),
         (b" a@b.example <c@d.example>", ["c@d.example", "a@b.example"]),
+        (b" 'a@b.example' <c@d.example>", ["c@d.example", "a@b.example"]),
         (b" Team @ Office [e@f.example] <c@d.example>", ["c@d.example", "Team@Office", "e@f.example"]),
         (b' "a@b.example" (e@f.example) <c@d.example>', ["c@d.example"]),
         (b' "a\\"b".c@d.example', ['"a\\"b".c@d.example']),
@@ -316,3 +317,10 @@ def test_whatever_lists_come_they_are_taken_or_refused_by_name(bodies: list[byte
     except Refused as refused:
         refusal = refused.refusal
     assert refusal in (None, Refusal.MALFORMED, Refusal.NON_ASCII_ADDRESS)
+
+
+@pytest.mark.parametrize("name", [b"'a@b_c.example'", b"Joe @joe.", b"a@b@c", b"@"])
+def test_an_at_sign_in_a_name_is_nobodys_business_in_a_list_of_recipients(name: bytes) -> None:
+    mailboxes.check_lists([(b"to", b" " + name + b" <a@b.example>")])
+    with pytest.raises(Refused):
+        mailboxes.parse(b" " + name + b" <a@b.example>")

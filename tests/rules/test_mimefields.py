@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules import mimefields
-from sesrelay.rules.mimefields import Content, boundary, content_type, disposition, encoding
+from sesrelay.rules.attachments import unquoted
+from sesrelay.rules.mimefields import Content, boundaries, content_type, disposition, encoding
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,25 @@ def test_encodings(field: bytes, name: bytes) -> None:
 
 
 def test_a_boundary_is_read_without_its_quotes_and_blanks_and_must_be_one() -> None:
-    assert boundary(content_type(b' multipart/x; boundary="a b  "')) == b"a b"
-    assert boundary(content_type(b" multipart/x; a=b")) == b""
+    assert boundaries(content_type(b' multipart/x; boundary="a b  "')) == [b"a b"]
+    assert boundaries(content_type(b' multipart/x; boundary="a\r\n b"')) == [b"a b"]
+    assert boundaries(content_type(b" multipart/x; boundary*0=a; boundary*1*=%62")) == [b"ab"]
+    assert boundaries(content_type(b" multipart/x; a=b")) == []
     two = content_type(b" multipart/x; boundary=a; boundary=b")
     with pytest.raises(Refused) as caught:
-        boundary(two)
+        boundaries(two)
     assert caught.value.details == ("Duplicate parameter 'boundary'",)
-    assert boundary(two, strict=False) == b"a"
+    assert boundaries(two, strict=False) == [b"a", b"b"]
+    many = content_type(b" multipart/x" + b"".join(b"; boundary=b%d" % number for number in range(60)))
+    assert boundaries(many, strict=False) == [b"b0", b"b1", b"b58", b"b59"]
+
+
+@pytest.mark.parametrize("other", [b"boundary*=us-ascii''b", b"boundary*0=b", b'boundary=""', b"boundary*0*=''%62"])
+def test_a_second_boundary_in_another_form_is_refused_too(other: bytes) -> None:
+    two = content_type(b" multipart/x; boundary=a; " + other)
+    with pytest.raises(Refused):
+        boundaries(two)
+    assert boundaries(two, strict=False)[0] == b"a"
 
 
 tokens = st.text("abcXYZ09-._+!#$%&'*^`{|}~", min_size=1, max_size=12)
@@ -124,7 +136,7 @@ def test_what_the_standard_library_writes_is_read_as_it_was_meant(
     message.add_header("X", f"{main}/{sub}", **parameters)
     read = content_type(message["X"].encode())
     assert read.kind == f"{main}/{sub}".lower().encode()
-    assert {n.decode(): mimefields.unquoted(v).decode() for n, v in read.parameters} == parameters
+    assert {n.decode(): unquoted(v).decode() for n, v in read.parameters} == parameters
 
 
 @given(st.text('a/;="\\() \t\r\n:\xfc', max_size=40))

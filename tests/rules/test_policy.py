@@ -103,7 +103,9 @@ def test_action_names_have_wildcards_and_no_case(pattern: Any, action: str, abou
         ("arn:aws:ses:us-*-1:12345678901?:identity/*.com", True),
         ("arn:aws:ses:us-east-1:123456789012:*", True),
         (ARN + "example.org", False),
-        (ARN + "EXAMPLE.com", False),
+        (ARN + "EXAMPLE.com", True),
+        (ARN + "*.COM", True),
+        (ARN + "Example.org", False),
         ("arn:aws:ses:eu-west-1:*:identity/*", False),
         ([ARN + "example.org", MAIL], True),
     ],
@@ -112,6 +114,12 @@ def test_resources_are_identities_with_wildcards(resource: Any, matches: bool) -
     assert verdict(permissions(statement(resource=resource))) is (YES if matches else NO)
     everything_but = {"Effect": "Deny", "Action": "*", "NotResource": resource}
     assert verdict(permissions([statement(), everything_but])) is (YES if matches else NO)
+
+
+def test_addresses_that_are_identities_differ_by_case() -> None:
+    allowed = permissions(statement(resource=ARN + "Me@example.com"))
+    assert verdict(allowed, resource=ARN + "Me@example.com") is YES
+    assert verdict(allowed, resource=ARN + "me@example.com") is NO
 
 
 def test_an_action_without_a_resource_is_covered_by_the_star_alone() -> None:

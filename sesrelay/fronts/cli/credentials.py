@@ -92,7 +92,7 @@ def _make(
     made = session.write(core.create, chosen, user_name, key, keyring=session.keyring, chance=session.chance, api=api)
     shown = shape(made, session.settings.regions)
     if session.read(policies.never_sends, chosen, made.user_name):
-        say(f"user {made.user_name} had policies already, and they do not allow ses:SendRawEmail: see `policy show`")
+        say(f"user {made.user_name} was there already, and no policy allows ses:SendRawEmail: see `policy show`")
     if form == "csv":
         click.echo(_csv(made, api), nl=False)
     elif form:

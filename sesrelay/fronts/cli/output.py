@@ -25,7 +25,12 @@ def iso(at: Micros) -> str:
 
 def document(value: Any) -> None:
     """The one JSON document of a command."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a character, written as \ud800: JSON may have it, no output may
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 def columns(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

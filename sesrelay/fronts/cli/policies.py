@@ -14,7 +14,7 @@ import click
 
 from sesrelay.core import policies as core
 from sesrelay.core.policies import Simulated
-from sesrelay.fronts.cli.output import columns, document, say
+from sesrelay.fronts.cli.output import columns, document, one_line, say
 from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
 from sesrelay.model.clock import SECOND, Micros
 from sesrelay.model.failure import Failed, Failure
@@ -111,7 +111,7 @@ def set_policy(
     owner, text = _owner(user_name, group_name), _document(path)
     done = session.write(core.put, session.account(account_id), owner, name, text)
     for key in done.unknown_keys:
-        say(f"condition key {key}: no request here has it, so it always counts as missing")
+        say(f"condition key {one_line(key)}: no request here has it, so it always counts as missing")
     if as_json:
         document(shape(done.owner, PolicyDocument(done.name, text, done.owner.name if done.owner.is_group else "")))
     else:

@@ -42,7 +42,7 @@ class RelayDoor(Protocol):
         """Returns when the message is durable. Refused."""
 
     async def login(self, access_key_id: str, password: bytes, region: str, client_address: str) -> Login:
-        """Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, LOGIN_UNAVAILABLE."""
+        """Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, MAY_NOT_SEND, LOGIN_UNAVAILABLE."""
 
 
 class Counters(Protocol):

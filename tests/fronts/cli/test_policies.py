@@ -207,6 +207,16 @@ def test_a_key_that_no_request_has_is_remarked_on(made: Cli) -> None:
     assert result.err == "condition key aws:Viamfa: no request here has it, so it always counts as missing\n"
 
 
+def test_a_key_of_odd_characters_is_no_trouble(made: Cli) -> None:
+    made("user", "create", "jira")
+    allow = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Bool": {"a:\ud800\x1b[31m": "true"}}}
+    result = made("policy", "set", "jira", "--json", stdin=json.dumps({"Statement": allow}))
+    assert result.status == 0
+    assert result.err == "condition key a:??[31m: no request here has it, so it always counts as missing\n"
+    assert result.json["document"] == {"Statement": allow}
+    assert made("policy", "show", "jira", "--json").json[0]["document"] == {"Statement": allow}
+
+
 FAILURES = [
     (("policy", "show", "nobody"), "account 111122223333 has no user nobody"),
     (("policy", "show", "--group", "none"), "account 111122223333 has no group none"),
@@ -233,6 +243,7 @@ def test_what_is_not_there_or_cannot_be_is_one_line(made: Cli) -> None:
 
 
 WRONG_USAGE = [
+    (("group", "create", ""), "is empty: an unset variable?"),
     (("policy", "show"), "name one user, or one group with --group"),
     (("policy", "show", "jira", "--group", "g"), "name one user, or one group with --group"),
     (("policy", "simulate", "jira", "--source-ip", "300.1.1.1"), "'300.1.1.1' is no IP address"),
@@ -256,12 +267,19 @@ def test_another_key_does_not_widen_what_a_user_may_do(made: Cli) -> None:
     assert made("policy", "show", "jira", "--name", "AmazonSesSendingAccess").out == OFFICE
 
 
+def test_another_key_does_not_give_back_a_policy_that_was_taken_away(made: Cli) -> None:
+    made("credentials", "create", "--user", "jira")
+    made("policy", "remove", "jira")
+    assert "no policy allows ses:SendRawEmail" in made("credentials", "create", "--user", "jira").err
+    assert made("policy", "show", "jira", "--json").json == []
+
+
 def test_a_key_that_is_of_no_use_is_remarked_on(made: Cli) -> None:
     made("user", "create", "jira")
     made("policy", "set", "jira", stdin=SENDS.replace("SendRawEmail", "GetSendQuota"))
     result = made("credentials", "create", "--user", "jira", "--json")
     assert result.status == 0
-    assert "user jira had policies already, and they do not allow ses:SendRawEmail" in result.err
+    assert "user jira was there already, and no policy allows ses:SendRawEmail" in result.err
 
 
 def test_a_user_with_more_than_a_key_stays_when_the_last_key_goes(made: Cli) -> None:
