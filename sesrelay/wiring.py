@@ -36,6 +36,7 @@ from sesrelay.settings import Settings
 from sesrelay.store import Store, StoreOptions
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.keyring import load as load_keyring
+from sesrelay.verification.domains import DomainWatch
 
 _RETURN_PATH_EPOCH: Final = 0
 
@@ -76,6 +77,7 @@ class Parts:
     delivery: DeliveryWorker
     publisher: Publisher
     front: Surroundings
+    domains: DomainWatch
 
 
 def endpoints(settings: Settings) -> dict[str, str]:
@@ -106,6 +108,7 @@ def build(
     tls = TlsContexts(settings.tls.certificate, settings.tls.private_key, names)
     store = open_store(settings, place, keyring, clock)
     lease = Lease(clock)
+    resolver = Resolver(settings.dns.nameservers, clock)
 
     async def settle(results: Sequence[AttemptResult]) -> None:
         await relay.settle(results)  # delivery and relay know each other
@@ -114,7 +117,7 @@ def build(
         queue=store,
         settle=settle,
         routes=_routes(settings).find,
-        dialer=_dialer(settings, clock, spread),
+        dialer=_dialer(settings, clock, spread, resolver),
         slots=WorkerShareOfSlots(settings.delivery.node_connections_per_destination, place.workers),
         envelopes=Envelopes(_return_path(settings, keyring)),
         lease=lease,
@@ -145,7 +148,8 @@ def build(
         endpoints=names,
     )
     publisher = Publisher(relay.notices, clock, settings.service_domain, names)
-    return Parts(store, relay, lease, delivery, publisher, front)
+    domains = DomainWatch(relay.verifying, resolver, clock, spread)
+    return Parts(store, relay, lease, delivery, publisher, front, domains)
 
 
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:
@@ -179,11 +183,11 @@ def _limits(settings: Settings) -> DeliveryLimits:
     return DeliveryLimits(delivery.connection_messages, delivery.hops, round(delivery.retry.max_age_hours * HOUR))
 
 
-def _dialer(settings: Settings, clock: Clock, spread: Callable[[], float]) -> Dialer:
+def _dialer(settings: Settings, clock: Clock, spread: Callable[[], float], resolver: Resolver) -> Dialer:
     """The way out. Mail that the DNS would send to our own listeners on the mail port is a loop."""
     listeners = [listener for listener in settings.listeners if listener.port == settings.delivery.port]
     finder = HostFinder(
-        Resolver(settings.dns.nameservers, clock),
+        resolver,
         settings.delivery.port,
         own_names=frozenset(name.lower() for name in (*endpoints(settings).values(), settings.service_domain)),
         own_addresses=frozenset(listener.address for listener in listeners),

@@ -24,16 +24,20 @@ BELOW: dict[str, set[str]] = {
     "fronts.smtp": {"model", "rules", "core", "settings", "killpoints"},
     "delivery": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "events": {"model", "rules", "core", "settings", "resolver", "killpoints"},
+    "verification": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "runtime": {
         *("model", "core", "store", "settings", "configuration", "resolver", "killpoints", "wiring"),
-        *("fronts.smtp", "delivery", "events"),
+        *("fronts.smtp", "delivery", "events", "verification"),
     },
     "wiring": {
         *("model", "rules", "core", "store", "settings", "configuration", "resolver", "killpoints", "runtime"),
-        *("fronts.smtp", "delivery", "events"),
+        *("fronts.smtp", "delivery", "events", "verification"),
     },
     # The command line is the door through which everything is started, so it stands above all.
-    "fronts.cli": {"model", "rules", "core", "store", "settings", "configuration", "resolver", "wiring", "runtime"},
+    "fronts.cli": {
+        *("model", "rules", "core", "store", "settings", "configuration", "resolver", "wiring", "runtime"),
+        "verification",
+    },
     "__main__": {"fronts.cli"},
     "__init__": set(),
     "fronts": set(),

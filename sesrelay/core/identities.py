@@ -156,8 +156,13 @@ def _tell(tx: Transaction, about: Identity, mail: IdentityMail, mistakes: Sequen
     outbox.add(tx, IDENTITY_MAIL, about.account_id, about.region, json.dumps(payload))
 
 
+def take_due(tx: Transaction, limit: int) -> list[Identity]:
+    """Domains to be asked about now; ``store.identities.take_due``."""
+    return identities.take_due(tx, limit)
+
+
 def answered(tx: Transaction, asked: Identity, answer: DnsAnswer, spread: float, mistakes: Sequence[str]) -> bool:
-    """Moves a domain on by what the DNS said; ``asked``: as ``identities.take_due`` gave it.
+    """Moves a domain on by what the DNS said; ``asked``: as ``take_due`` gave it.
 
     False: something else happened to it meanwhile, and the answer counts no longer. ``mistakes``: what was found
     instead of the record, for the mail.

@@ -9,6 +9,7 @@ from sesrelay.core.accept import Acceptance, AcceptStore, HandOver, Naming
 from sesrelay.core.login import LoginDesk, LoginStore
 from sesrelay.core.publish import Publishing, PublishStore
 from sesrelay.core.settle import SettleStore, Settling
+from sesrelay.core.verifying import Verifying, VerifyStore
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
 from sesrelay.model.message import AttemptResult, MessageId, Settlement, Submission
@@ -16,7 +17,7 @@ from sesrelay.rules.retries import DEFAULT, Schedule
 from sesrelay.store.keyring import Keyring
 
 
-class RelayStore(AcceptStore, LoginStore, SettleStore, PublishStore, Protocol):
+class RelayStore(AcceptStore, LoginStore, SettleStore, PublishStore, VerifyStore, Protocol):
     """What the verbs need of the store."""
 
 
@@ -46,6 +47,8 @@ class Relay:
         )
         self._desk = LoginDesk(store, keyring, chance)
         self._settling = Settling(store, clock, chance, schedule, settled)
+        self.verifying = Verifying(store, keyring)
+        """Domains to be asked about, and links in mails."""
         self.notices = Publishing(store, clock, self.accept)
         """Bounces that senders must be told of; ``events.publisher`` asks for them."""
 

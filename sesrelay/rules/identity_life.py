@@ -124,6 +124,11 @@ def answered(life: Life, answer: DnsAnswer, now: Micros, spread: float) -> Step:
     return Step(replace(after, next_check_at=_next_check(after, now, spread)), arrow.mail)
 
 
+def is_told_of_absence(life: Life, now: Micros) -> bool:
+    """Whether a mail would go if the record were found absent now."""
+    return answered(life, DnsAnswer.ABSENT, now, 0.5).mail is not None
+
+
 def _entered(life: Life, to: Phase, answer: DnsAnswer, now: Micros) -> Life:
     trouble_since = (life.trouble_since or now) if answer is DnsAnswer.TROUBLE else 0
     if to is Phase.PENDING:

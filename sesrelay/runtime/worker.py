@@ -143,7 +143,8 @@ class Worker:
         self._run(self._beat(parts))
         self._run(self._count(caps))
         self._run(self._watch_certificate(parts))
-        house = House(parts.store, parts.relay, self._clock, self._metrics, _keep(settings.retention))
+        keep = _keep(settings.retention)
+        house = House(parts.store, parts.relay, self._clock, self._metrics, keep, domains=parts.domains)
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
 
