@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from starlette.routing import Route
+
 from sesrelay.core.accept import Naming
 from sesrelay.core.relay import Relay
 from sesrelay.delivery.attempt import Envelopes
@@ -20,11 +22,14 @@ from sesrelay.delivery.lease import Lease
 from sesrelay.delivery.slots import WorkerShareOfSlots
 from sesrelay.delivery.watchdog import Watchdog
 from sesrelay.delivery.worker import DeliveryLimits, DeliveryWorker
+from sesrelay.events.identities import IdentityTeller
+from sesrelay.events.identity_mail import Letterhead
 from sesrelay.events.publisher import Publisher
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Surroundings
 from sesrelay.fronts.smtp.tls import TlsContexts
+from sesrelay.fronts.verify.pages import routes as verify_pages
 from sesrelay.model.clock import HOUR, MINUTE, SECOND, Clock
 from sesrelay.model.message import AttemptResult, Claim, Settlement
 from sesrelay.resolver import Resolver
@@ -32,7 +37,7 @@ from sesrelay.rules import verp
 from sesrelay.rules.retries import Schedule
 from sesrelay.rules.routing import Routes, read_route
 from sesrelay.rules.sandbox import simulator_domains
-from sesrelay.settings import Settings
+from sesrelay.settings import Settings, public_url
 from sesrelay.store import Store, StoreOptions
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.keyring import load as load_keyring
@@ -78,6 +83,8 @@ class Parts:
     publisher: Publisher
     front: Surroundings
     domains: DomainWatch
+    pages: list[Route]
+    """Of the HTTPS port."""
 
 
 def endpoints(settings: Settings) -> dict[str, str]:
@@ -147,9 +154,12 @@ def build(
         memory=WorkerOctets(settings.smtp.worker_body_octets),
         endpoints=names,
     )
-    publisher = Publisher(relay.notices, clock, settings.service_domain, names)
+    letterhead = Letterhead(settings.product_name, settings.service_domain, public_url(settings))
+    identity_mails = IdentityTeller(relay.identity_notices, letterhead)
+    publisher = Publisher(relay.notices, clock, settings.service_domain, names, (identity_mails,))
     domains = DomainWatch(relay.verifying, resolver, clock, spread)
-    return Parts(store, relay, lease, delivery, publisher, front, domains)
+    pages = verify_pages(relay.verifying, settings.product_name)
+    return Parts(store, relay, lease, delivery, publisher, front, domains, pages)
 
 
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:

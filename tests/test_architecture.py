@@ -21,17 +21,18 @@ BELOW: dict[str, set[str]] = {
     "core": {"model", "rules", "store", "killpoints"},
     "configuration": {"model", "settings"},
     "resolver": {"model", "settings"},
+    "fronts.verify": {"model", "rules", "core"},
     "fronts.smtp": {"model", "rules", "core", "settings", "killpoints"},
     "delivery": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "events": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "verification": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "runtime": {
         *("model", "core", "store", "settings", "configuration", "resolver", "killpoints", "wiring"),
-        *("fronts.smtp", "delivery", "events", "verification"),
+        *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     "wiring": {
         *("model", "rules", "core", "store", "settings", "configuration", "resolver", "killpoints", "runtime"),
-        *("fronts.smtp", "delivery", "events", "verification"),
+        *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     # The command line is the door through which everything is started, so it stands above all.
     "fronts.cli": {
@@ -58,7 +59,7 @@ OUTSIDE: dict[str, set[str]] = {
     "yaml": {"configuration", "fronts.cli"},
     "click": {"fronts.cli"},
     "rich": {"fronts.cli"},
-    "starlette": {"runtime", "wiring"},
+    "starlette": {"fronts.verify", "runtime", "wiring"},
     "uvicorn": {"runtime", "wiring"},
     "uvloop": {"runtime"},
     "multiprocessing": set(),

@@ -156,15 +156,18 @@ async def published(usual: NameServer, port: int, clock: FakeClock, name: str = 
 
 
 async def test_a_domains_own_servers_say_what_is_there_now(clock: FakeClock) -> None:
-    async with NameServer(ZONE) as usual, NameServer({RECORD: ['"old"']}) as first:
-        async with NameServer({RECORD: ['"new" "er"']}, at=("127.0.0.2", first.port)) as second:
-            assert await published(usual, first.port, clock) == ("newer", "old")
-            first.failing.add(RECORD[0])
-            assert await published(usual, first.port, clock) == ("newer",)
-            second.table.clear()
-            assert await published(usual, first.port, clock) == ()
-            second.failing.add(RECORD[0])
-            assert await published(usual, first.port, clock) == "DnsTroubleError"
+    async with (
+        NameServer(ZONE) as usual,
+        NameServer({RECORD: ['"old"']}) as first,
+        NameServer({RECORD: ['"new" "er"']}, at=("127.0.0.2", first.port)) as second,
+    ):
+        assert await published(usual, first.port, clock) == ("newer", "old")
+        first.failing.add(RECORD[0])
+        assert await published(usual, first.port, clock) == ("newer",)
+        second.table.clear()
+        assert await published(usual, first.port, clock) == ()
+        second.failing.add(RECORD[0])
+        assert await published(usual, first.port, clock) == "DnsTroubleError"
     assert RECORD not in usual.asked
 
 
@@ -205,10 +208,13 @@ async def test_a_cname_is_followed_into_its_own_zone_but_not_for_ever(clock: Fak
     }
     first_table = {("_amazonses.a.test", "CNAME"): ["x.b.test."], ("loop.a.test", "CNAME"): ["loop.b.test."]}
     second_table = {("x.b.test", "TXT"): ['"there"'], ("loop.b.test", "CNAME"): ["loop.a.test."]}
-    async with NameServer(usual_table) as usual, NameServer(first_table) as first:
-        async with NameServer(second_table, at=("127.0.0.2", first.port)):
-            assert await published(usual, first.port, clock, "_amazonses.a.test") == ("there",)
-            assert await published(usual, first.port, clock, "loop.a.test") == "DnsTroubleError"
+    async with (
+        NameServer(usual_table) as usual,
+        NameServer(first_table) as first,
+        NameServer(second_table, at=("127.0.0.2", first.port)),
+    ):
+        assert await published(usual, first.port, clock, "_amazonses.a.test") == ("there",)
+        assert await published(usual, first.port, clock, "loop.a.test") == "DnsTroubleError"
 
 
 @pytest.mark.parametrize("name", ["a..b.test", "x" * 64 + ".test"])

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sesrelay.core.accept import Acceptance, AcceptStore, HandOver, Naming
 from sesrelay.core.login import LoginDesk, LoginStore
+from sesrelay.core.notices import IdentityNotices
 from sesrelay.core.publish import Publishing, PublishStore
 from sesrelay.core.settle import SettleStore, Settling
 from sesrelay.core.verifying import Verifying, VerifyStore
@@ -51,6 +52,8 @@ class Relay:
         """Domains to be asked about, and links in mails."""
         self.notices = Publishing(store, clock, self.accept)
         """Bounces that senders must be told of; ``events.publisher`` asks for them."""
+        self.identity_notices = IdentityNotices(store, clock, self.accept, self.verifying)
+        """What owners of addresses and accounts must be told; ``events.identities`` asks for it."""
 
     async def accept(self, submission: Submission) -> MessageId:
         """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""

@@ -136,7 +136,7 @@ class Worker:
         await self._release(order["replaces"])
         parts.delivery.start()
         await self._listen(order["sockets"], settings, parts)
-        self._https = HttpsPort(application(), parts.front.tls.default)
+        self._https = HttpsPort(application(parts.pages), parts.front.tls.default)
         https = order["sockets"].get("http")  # none when systemd has it: connections come over the channel
         await self._https.start([socket.socket(fileno=https)] if https else [])
         self._run(parts.publisher.run())
