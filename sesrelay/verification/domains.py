@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -57,7 +57,7 @@ class DomainWatch:
     async def _look_after(self, identity: Identity) -> None:
         """One that fails does not stop the others: it is due again in five minutes."""
         try:
-            answer = await ask(self._dns, identity.name, identity.token)
+            answer, trouble = await ask(self._dns, identity.name, identity.token)
             wrong = await self._mistakes(identity, answer)
             counted = await self._verifying.answered(identity, answer, self._spread(), wrong)
         except Exception:
@@ -65,7 +65,7 @@ class DomainWatch:
         else:
             log.info(
                 "domain asked about", domain=identity.name, account=identity.account_id, region=identity.region,
-                answer=answer.value, counted=counted,
+                answer=answer.value, trouble=trouble, counted=counted,
             )  # fmt: skip
 
     async def _mistakes(self, identity: Identity, answer: DnsAnswer) -> list[str]:
@@ -75,27 +75,41 @@ class DomainWatch:
         return await find_mistakes(self._dns, identity.name, identity.token)
 
 
-async def ask(dns: Dns, domain: str, token: str) -> DnsAnswer:
+class Finding(NamedTuple):
+    """What the DNS says about a domain's record."""
+
+    answer: DnsAnswer
+    trouble: str
+    """Why nothing is known; "" when something is."""
+
+
+async def ask(dns: Dns, domain: str, token: str) -> Finding:
     """Whether a domain's record is there, at one of the two names. One that cannot be asked about hides no other."""
-    found = await asyncio.gather(*(_values(dns, name) for name in records.accepted_names(domain)))
-    if any(values is not None and records.holds(token, values) for values in found):
-        return DnsAnswer.FOUND
-    return DnsAnswer.TROUBLE if None in found else DnsAnswer.ABSENT
+    looks = await asyncio.gather(*(_look(dns, name) for name in records.accepted_names(domain)))
+    if any(records.holds(token, look.values) for look in looks):
+        return Finding(DnsAnswer.FOUND, "")
+    trouble = next((look.trouble for look in looks if look.trouble), "")
+    return Finding(DnsAnswer.TROUBLE if trouble else DnsAnswer.ABSENT, trouble)
 
 
 async def find_mistakes(dns: Dns, domain: str, token: str) -> list[str]:
     """What people commonly do wrong, as far as it can be seen; each a sentence."""
     names = records.places_of_mistakes(domain)
-    found = await asyncio.gather(*(_values(dns, name) for name in names))
-    return records.mistakes(domain, token, {name: values or () for name, values in zip(names, found, strict=True)})
+    looks = await asyncio.gather(*(_look(dns, name) for name in names))
+    return records.mistakes(domain, token, {name: look.values for name, look in zip(names, looks, strict=True)})
 
 
-async def _values(dns: Dns, name: str) -> tuple[str, ...] | None:
-    """None: nothing is known."""
+class _Look(NamedTuple):
+    """Of one name."""
+
+    values: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+async def _look(dns: Dns, name: str) -> _Look:
     try:
-        return await dns.published_txt(name)
+        return _Look(await dns.published_txt(name))
     except NoSuchNameError:
-        return ()
+        return _Look()
     except DnsTroubleError as trouble:
-        log.info("no answer from the DNS", name=name, reason=str(trouble))
-        return None
+        return _Look(trouble=str(trouble) or "no answer")
