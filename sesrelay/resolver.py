@@ -36,6 +36,8 @@ LOOKUP_SECONDS: Final = 15.0
 OWNER_SECONDS: Final = 5.0
 """So long one of a domain's own servers gets."""
 OWNERS_ASKED: Final = 4
+PUBLISHED_SECONDS: Final = 60.0
+"""All servers of a chain of zones get so long together."""
 LONGEST_CHAIN: Final = 8
 """Of CNAMEs from zone to zone."""
 DNS_PORT: Final = 53
@@ -115,16 +117,22 @@ class Resolver:
         servers say has to do. Raises as the module says.
         """
         try:
-            wanted = dns.name.from_text(name)
-            for _ in range(LONGEST_CHAIN):
-                values, alias = await self._owners_say(wanted)
-                if values or alias is None:
-                    return values
-                wanted = alias
+            async with asyncio.timeout(PUBLISHED_SECONDS):
+                return await self._from_owners(name)
         except _UnreachableError:
             return await self._ask(name, "TXT")
+        except TimeoutError:
+            raise DnsTroubleError(f"{name}: no answer within {PUBLISHED_SECONDS:.0f} seconds") from None
         except (dns.name.NameTooLong, dns.name.LabelTooLong, dns.name.EmptyLabel, dns.name.BadEscape):
             raise NoSuchNameError(f"{name} cannot be a name in the DNS") from None
+
+    async def _from_owners(self, name: str) -> tuple[str, ...]:
+        wanted = dns.name.from_text(name)
+        for _ in range(LONGEST_CHAIN):
+            values, alias = await self._owners_say(wanted)
+            if values or alias is None:
+                return values
+            wanted = alias
         raise DnsTroubleError(f"{name}: more than {LONGEST_CHAIN} CNAMEs one behind the other")
 
     async def _owners_say(self, wanted: dns.name.Name) -> tuple[tuple[str, ...], dns.name.Name | None]:

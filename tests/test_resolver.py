@@ -221,3 +221,12 @@ async def test_a_cname_is_followed_into_its_own_zone_but_not_for_ever(clock: Fak
 async def test_what_cannot_be_a_name_has_no_values(clock: FakeClock, name: str) -> None:
     with pytest.raises(NoSuchNameError):
         await Resolver(["127.0.0.1:9"], clock).published_txt(name)
+
+
+async def test_a_question_has_an_end_however_many_servers_are_slow(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "PUBLISHED_SECONDS", 0.1)
+    async with NameServer(ZONE) as usual, NameServer({}) as own:
+        own.silent.add(RECORD[0])
+        assert await published(usual, own.port, clock) == "DnsTroubleError"

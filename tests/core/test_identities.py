@@ -178,6 +178,25 @@ async def test_whoever_died_while_asking_is_replaced_after_five_minutes(desk: De
     assert await desk.ask(DnsAnswer.FOUND) == 1
 
 
+async def test_an_operators_word_ends_the_watching_of_a_domain(desk: Desk) -> None:
+    await desk.add(DOMAIN)
+    await desk.ask(DnsAnswer.FOUND)
+    assert (await desk.add(DOMAIN, verified=True)).life.next_check_at == 0
+    desk.clock.move(30 * 86400)
+    assert await desk.ask(DnsAnswer.ABSENT) == 0
+
+
+async def test_a_verified_domain_that_is_added_again_is_looked_at_now(desk: Desk) -> None:
+    await desk.add(DOMAIN)
+    for answer in (DnsAnswer.FOUND, DnsAnswer.ABSENT):
+        await desk.ask(answer)
+        desk.clock.move(1.25 * 86400)
+    await desk.ask(DnsAnswer.ABSENT)
+    await desk.call(identities.retry, DOMAIN)
+    assert await desk.ask(DnsAnswer.FOUND) == 1
+    assert await desk.mails() == ["success", "revocation-warning", "revocation-cancellation"]
+
+
 async def test_an_operators_word_is_asked_about_never(desk: Desk) -> None:
     await desk.add(DOMAIN)
     await desk.add(DOMAIN, verified=True)
