@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
+import hashlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -224,3 +226,10 @@ def test_every_state_of_a_link_has_its_page() -> None:
 
     titles = {re.search("<h1>(.*)</h1>", page(LinkFate(state, None), "x"))[1] for state in LinkState}  # type: ignore[index]
     assert len(titles) == len(LinkState) == len(STATUS)
+
+
+async def test_the_policy_allows_the_pages_own_style(desk: Desk) -> None:
+    seen = await desk.browser.get("/verify/x")
+    (style,) = re.findall("<style>(.*)</style>", seen.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in seen.headers["content-security-policy"]
