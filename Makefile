@@ -2,7 +2,8 @@
 #   make run     a relay on this machine, captured mail only (DATA=folder chooses where it keeps things)
 #   make test    the whole test-suite           make check   format, lint, types, generated files
 #   make peers   against real mail programs     make bench   against real mail programs, by the clock
-#   make soak    the crash journeys for long    make lock    pinned requirements anew (wants pip-tools)
+#   make soak    crash journeys, fuzzers: long  make fuzz    libFuzzer on every parser (SECONDS=60 for each)
+#   make lock    pinned requirements anew (wants pip-tools)
 
 DATA ?= var
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -12,8 +13,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 PROCESSES ?= auto
+SECONDS ?= 60
+CORPUS ?= $(VENV)/fuzz
 
-.PHONY: run test check peers bench soak lock clean
+.PHONY: run test check peers bench soak fuzz lock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -36,6 +39,13 @@ peers: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(PYTEST) -m soak -n0 --timeout=0
 
+# What it finds stands in $(CORPUS)/<target>; with its mend it goes into tests/samples/fuzz/<target>.
+fuzz: $(VENV)/.fuzz
+	@set -e; for target in session body path header mailbox replies conversation; do \
+		mkdir -p '$(CORPUS)'/$$target/corpus; echo "== $$target"; \
+		$(BIN)/python -m tests.fuzz $$target '$(CORPUS)'/$$target/corpus tests/samples/fuzz/$$target \
+			-artifact_prefix='$(CORPUS)'/$$target/ -max_total_time=$(SECONDS) -max_len=4096 -print_final_stats=1; done
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
@@ -55,6 +65,10 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
+	$(PIP) install --require-hashes --only-binary :all: -r requirements-fuzz.txt
+	@touch $@
+
 # The oldest Python that we support asks for the most; the files hold on newer ones too.
 LOCK := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-options --resolver=backtracking
@@ -62,6 +76,7 @@ lock:
 	$(LOCK) --build-deps-for wheel --output-file requirements.txt pyproject.toml
 	$(LOCK) --build-deps-for wheel --extra dev --constraint requirements.txt \
 		--output-file requirements-dev.txt pyproject.toml
+	echo 'atheris>=3' | $(LOCK) --output-file requirements-fuzz.txt -
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 bench/run.py                              everything, medians of five
 bench/run.py --rows accept-50 --runs 3    one row
 bench/run.py --only postfix --seconds 3   one server, a quick look
+bench/run.py --floor                      beside them what only answers constants
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Load, Sink, let_disk_settle, resident_octets
-from bench.servers import MissingError, Postfix, Server, Sesrelay
+from bench.servers import Floor, MissingError, Postfix, Server, Sesrelay
 
 DEFAULT_CACHE = Path("/var/tmp/sesrelay-bench")  # on a disk, and open to the user that Postfix runs as
 
@@ -174,7 +175,7 @@ def judge(row: Row, results: dict[str, list[Run]]) -> dict[str, Any]:
     for name, runs in results.items():
         for field in ("rate", "cpu_ms_per_message", "p50_ms", "p99_ms", "harness_share"):
             summary[f"{name}_{field}"] = statistics.median(getattr(run, field) for run in runs)
-    if len(results) == 2:
+    if {"postfix", "sesrelay"} <= results.keys():
         summary["rate_ratio"] = summary["sesrelay_rate"] / summary["postfix_rate"]
         summary["cpu_ratio"] = summary["sesrelay_cpu_ms_per_message"] / summary["postfix_cpu_ms_per_message"]
         summary["kept"] = summary["rate_ratio"] >= row.rate and summary["cpu_ratio"] <= row.cpu
@@ -207,6 +208,19 @@ def table(summaries: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def floor_lines(summaries: list[dict[str, Any]]) -> str:
+    """What answering constants takes, where it was measured: below that no server on this loop comes."""
+    lines = []
+    for s in summaries:
+        if "floor_rate" in s:
+            cpu = s["floor_cpu_ms_per_message"]
+            line = f"{s['title']}: answering constants {s['floor_rate']:.0f}/s, {cpu:.3f} ms CPU"
+            if "postfix_rate" in s:
+                line += f", {cpu / s['postfix_cpu_ms_per_message']:.3f} of Postfix's"
+            lines.append(line)
+    return "\n".join(lines)
+
+
 def number(summary: dict[str, Any], key: str, places: int) -> str:
     """A figure, or a dash where it was not measured."""
     return f"{summary[key]:.{places}f}" if key in summary else "–"
@@ -224,6 +238,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW", help=", ".join(names))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8, help="of sending, in each run")
+    parser.add_argument("--floor", action="store_true", help="also what answers constants (accepting rows)")
     parser.add_argument("--only", choices=["postfix", "sesrelay"])
     parser.add_argument(
         "--cache", type=Path, default=DEFAULT_CACHE, help="Postfix and all data; on a disk (%(default)s)"
@@ -243,6 +258,8 @@ def main() -> int:
             servers.append(Postfix(options.cache))
         if sesrelay:
             servers.append(sesrelay)
+        if options.floor:
+            servers.append(Floor(options.cache))
         summaries, raw = measure_all(options, servers, sesrelay, folder)
     except MissingError as missing:
         print(f"bench: {missing}", file=sys.stderr)
@@ -253,6 +270,7 @@ def main() -> int:
     report = options.cache / f"result-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     report.write_text(json.dumps({"summaries": summaries, "runs": raw}, indent=1))
     print(table(summaries))
+    print(floor_lines(summaries))
     print(f"\nevery run: {report}")
     shutil.rmtree(folder)
     return 0 if all(summary.get("kept") is not False for summary in summaries) else 1
@@ -280,7 +298,8 @@ def measure_all(
     raw: dict[str, Any] = {}
     for row in ROWS:
         if row.name in options.rows:
-            results = measure_row(row, servers, folder, options.runs, options.seconds)
+            able = [server for server in servers if not (row.relay and isinstance(server, Floor))]
+            results = measure_row(row, able, folder, options.runs, options.seconds)
             raw[row.name] = {name: [asdict(run) for run in runs] for name, runs in results.items()}
             summaries.append(judge(row, results))
     if sesrelay and "idle-session" in options.rows:

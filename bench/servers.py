@@ -283,3 +283,31 @@ class Sesrelay:
         via = "capture" if next_hop is None else f"smtp://127.0.0.1:{next_hop}"
         settings["delivery"] = {"routes": [{"domain": "*", "via": via}]}
         path.write_text(yaml.safe_dump(settings))
+
+
+class Floor:
+    """Two processes that answer constants (bench/floor.py)."""
+
+    name = "floor"
+    user, password = "nobody", "looked at by nobody"
+
+    def __init__(self, cache: Path, processes: int = 2) -> None:
+        self.certificate, self.key = make_certificate(cache / "certificate")
+        self.group = ProcessGroup(self.name)
+        self.port = free_port()
+        self._count = processes
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, folder: Path, *, next_hop: int | None) -> None:  # noqa: ARG002 - it keeps nothing
+        """Accepts only."""
+        command = self.group.command([sys.executable, "-m", "bench.floor", self.port, self.certificate, self.key])
+        self._processes = [subprocess.Popen(command) for _ in range(self._count)]
+        self.group.root_pid = self._processes[0].pid
+        for process in self._processes:
+            wait_for_port(self.port, process)
+
+    def stop(self) -> None:
+        """Ends it."""
+        for process in self._processes:
+            process.kill()
+            process.wait()

@@ -7,18 +7,21 @@ written as in YAML. Relative paths are relative to the file. Nothing is started 
 from __future__ import annotations
 
 import difflib
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from sesrelay.certificates.pairs import BadPair, PairFiles, read, remarks, uncovered
 from sesrelay.model import folder
-from sesrelay.settings import KeyPath, Section, Settings, contradictions, spell
+from sesrelay.model.clock import Micros
+from sesrelay.settings import Certificate, KeyPath, Section, Settings, Tls, contradictions, endpoints, spell
+
+P = TypeVar("P", Certificate, Tls)
 
 DEFAULT_FILE: Final = Path("/etc/sesrelay/sesrelay.yaml")
 PREFIX: Final = "SESRELAY_"
@@ -89,26 +92,14 @@ def check(settings: Settings, source: Path) -> None:
 
 
 def check_files(settings: Settings, source: Path) -> None:
-    """Certificate and key are there and belong together. Raises BadConfiguration."""
+    """Each certificate and its key can be used. Raises BadConfiguration."""
     reader = _Reader(str(source))
     reader.document(_text_of(source))
-    marks = {"certificate": b"-----BEGIN CERTIFICATE-----", "private_key": b"PRIVATE KEY-----"}
-    for name, mark in marks.items():
-        file = getattr(settings.tls, name)
+    for place, files in certificate_files(settings):
         try:
-            if mark not in file.read_bytes():
-                reader.fault(("tls", name), f"{file}: is no PEM file with a {name.replace('_', ' ')}")
-        except OSError as error:
-            reader.fault(("tls", name), f"{file}: {error.strerror}")
-    if not reader.faults:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-                settings.tls.certificate,
-                settings.tls.private_key,
-                password=lambda: "",  # without it OpenSSL would ask at the terminal
-            )
-        except (ssl.SSLError, OSError) as error:
-            reader.fault(("tls", "certificate"), f"certificate and private key cannot be used: {error}")
+            read(files)
+        except BadPair as error:
+            reader.fault((*place, error.part), str(error))
     if reader.faults:
         raise BadConfiguration(reader.faults)
 
@@ -123,6 +114,32 @@ def check_folder(settings: Settings, source: Path, *, empty: bool = False) -> No
             raise blame(source, ("data_dir",), folder.no_database(place))
     except OSError as error:
         raise blame(source, ("data_dir",), f"{place}: {error.strerror}") from None
+
+
+def certificate_files(settings: Settings) -> list[tuple[KeyPath, PairFiles]]:
+    """Every certificate with its key, the default one first, and the section that names it."""
+    tls = settings.tls
+    more = [
+        (("tls", "certificates", number), PairFiles(each.certificate, each.private_key))
+        for number, each in enumerate(tls.certificates)
+    ]
+    return [(("tls",), PairFiles(tls.certificate, tls.private_key)), *more]
+
+
+def warnings(settings: Settings, source: Path, now: Micros) -> list[Fault]:
+    """What a relay starts with all the same: certificates that end soon, and names that none is for.
+
+    After ``check_files``, which finds those that cannot be used.
+    """
+    reader = _Reader(str(source))
+    reader.document(_text_of(source))
+    pairs = [(place, read(files)) for place, files in certificate_files(settings)]
+    for place, pair in pairs:
+        for words, _ in remarks(pair, now):
+            reader.fault((*place, "certificate"), f"{pair.files.certificate}: {words}")
+    if missing := uncovered(endpoints(settings).values(), [pair for _, pair in pairs]):
+        reader.fault(("tls", "certificate"), f"no certificate is for {', '.join(missing)}: clients will refuse it")
+    return reader.faults
 
 
 def blame(source: Path, key: KeyPath, text: str) -> BadConfiguration:
@@ -155,12 +172,15 @@ def _no_yaml(source: str, text: str, error: yaml.YAMLError) -> Fault:
 
 
 def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
-    tls = settings.tls.model_copy(
-        update={"certificate": base / settings.tls.certificate, "private_key": base / settings.tls.private_key}
-    )
+    more = tuple(_under(base, each) for each in settings.tls.certificates)
+    tls = _under(base, settings.tls).model_copy(update={"certificates": more})
     return settings.model_copy(
         update={"data_dir": base / settings.data_dir, "keyring": base / settings.keyring, "tls": tls}
     )
+
+
+def _under(base: Path, pair: P) -> P:
+    return pair.model_copy(update={"certificate": base / pair.certificate, "private_key": base / pair.private_key})
 
 
 class _Reader:

@@ -143,6 +143,7 @@ IpAddress = Annotated[str, AfterValidator(_address)]
 Network = Annotated[str, AfterValidator(_network)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Region = Annotated[str, AfterValidator(_region)]
+FreeFailures = Annotated[int, Field(ge=1, le=100)]
 
 
 class Section(BaseModel):
@@ -194,11 +195,21 @@ class Feedback(Endpoint):
     )
 
 
+class Certificate(Section):
+    """A further certificate: for the names that it carries, or with another kind of key (P-256 beside RSA)."""
+
+    certificate: Path = Field(description="PEM chain, server first.")
+    private_key: Path = Field(description="PEM private key, without a password.")
+
+
 class Tls(Section):
-    """The server's certificate. The files are read again when they change."""
+    """The server's certificates. The files are read again when they change."""
 
     certificate: Path = Field(Path("certs/server.pem"), description="PEM chain, server first.")
     private_key: Path = Field(Path("certs/server.key"), description="PEM private key, without a password.")
+    certificates: tuple[Certificate, ...] = Field(
+        (), description="More of them; TLS SNI and the client's abilities choose."
+    )
 
 
 class Smtp(Section):
@@ -216,11 +227,32 @@ class Smtp(Section):
     node_connections_per_address: PositiveInt = Field(
         1000, description="Sessions from one client address; more get 421."
     )
+    login_seconds: PositiveFloat = Field(600, description="Seconds that a session has to log in; then 421.")
+    node_failed_logins_per_address: FreeFailures = Field(
+        10, description="Failed AUTH from one client address after which each further login there waits."
+    )
+    node_failed_logins_per_key_and_network: FreeFailures = Field(
+        5, description="The same for one access key from one network (IPv4 /24, IPv6 /48)."
+    )
+    node_failed_logins_per_key: FreeFailures = Field(20, description="The same for one access key from everywhere.")
+    failed_login_first_seconds: PositiveFloat = Field(
+        1, description="Seconds of the first such wait; each further failure doubles it."
+    )
+    failed_login_longest_seconds: PositiveFloat = Field(20, description="Seconds up to which the wait grows.")
+    failed_login_longest_seconds_per_key: PositiveFloat = Field(
+        2,
+        description="Seconds up to which it grows for failures of the key from everywhere: its owner waits them, too.",
+    )
+    failed_login_half_life_seconds: PositiveFloat = Field(600, description="Seconds after which half of them count.")
     message_octets: PositiveInt = Field(10_485_760, description="Octets of the largest message (SMTP-8).")
     worker_body_octets: PositiveInt = Field(
         67_108_864, description="Octets of messages under way in one worker; beyond it 452."
     )
     tls_handshake_seconds: PositiveFloat = Field(30, description="Seconds for a TLS handshake.")
+    proxy_networks: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks whose load balancers may send the PROXY header; others are closed.",
+    )
     received_shows_client: bool = Field(False, description="Write the client's address into Received (MSG-6).")
 
 
@@ -339,6 +371,11 @@ class Settings(Section):
     delivery: Delivery = Field(default_factory=Delivery)
 
 
+def endpoints(settings: Settings) -> dict[str, str]:
+    """Region to the name of its SMTP endpoint, in the order of the configuration."""
+    return {region: f"email-smtp.{region}.{settings.service_domain}" for region in settings.regions}
+
+
 KeyPath = tuple[str | int, ...]
 """The way to a key: ``("listeners", 0, "port")``."""
 
@@ -366,6 +403,10 @@ def contradictions(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     retry = settings.delivery.retry
     if retry.first_minutes > retry.longest_minutes:
         yield ("delivery", "retry", "first_minutes"), "must not be longer than longest_minutes"
+    smtp = settings.smtp
+    for key in ("failed_login_longest_seconds", "failed_login_longest_seconds_per_key"):
+        if getattr(smtp, key) < smtp.failed_login_first_seconds:
+            yield ("smtp", key), "must not be shorter than failed_login_first_seconds"
 
 
 def _shared_ports(settings: Settings) -> Iterator[tuple[KeyPath, str]]:

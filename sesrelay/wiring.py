@@ -12,7 +12,9 @@ from typing import Final, Protocol
 
 from starlette.routing import Route
 
+from sesrelay.configuration import certificate_files
 from sesrelay.core.accept import Naming
+from sesrelay.core.guard import GuardBounds, LoginGuard, Tally
 from sesrelay.core.relay import Relay
 from sesrelay.delivery.attempt import Envelopes
 from sesrelay.delivery.dialing import Dialer
@@ -34,10 +36,11 @@ from sesrelay.model.clock import HOUR, MINUTE, SECOND, Clock
 from sesrelay.model.message import AttemptResult, Claim, Settlement
 from sesrelay.resolver import Resolver
 from sesrelay.rules import verp
+from sesrelay.rules.patience import Patience
 from sesrelay.rules.retries import Schedule
 from sesrelay.rules.routing import Routes, read_route
 from sesrelay.rules.sandbox import simulator_domains
-from sesrelay.settings import Settings, public_url
+from sesrelay.settings import Settings, Smtp, endpoints, public_url
 from sesrelay.store import Store, StoreOptions
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.keyring import load as load_keyring
@@ -54,6 +57,12 @@ class Counts(Protocol):
 
     def refused(self, reason: str) -> None:
         """A login or a message was refused, by this name."""
+
+    def connection_refused(self) -> None:
+        """A client was told that there are too many."""
+
+    def login_delayed(self) -> None:
+        """A login waits, because of those that failed before it."""
 
     def settled(self, outcome: str, seconds: float) -> None:
         """A recipient reached this state, so long after acceptance."""
@@ -87,11 +96,6 @@ class Parts:
     """Of the HTTPS port."""
 
 
-def endpoints(settings: Settings) -> dict[str, str]:
-    """Region to the name of its SMTP endpoint, in the order of the configuration."""
-    return {region: f"email-smtp.{region}.{settings.service_domain}" for region in settings.regions}
-
-
 def open_store(settings: Settings, place: Place, keyring: Keyring, clock: Clock) -> Store:
     """The store of this worker. Raises StoreError, OSError."""
     regions = tuple(settings.regions)
@@ -107,12 +111,15 @@ def build(
     chance: Callable[[int], bytes],
     spread: Callable[[], float],
     caps: NodeConnections,
+    failed_logins: Tally,
+    logins: Tally,
     counts: Counts,
 ) -> Parts:
-    """Everything of a worker. Raises StoreError (also for the keyring), OSError and ssl.SSLError (certificate)."""
+    """Everything of a worker. Raises StoreError (also for the keyring), OSError, and BadPair (certificate)."""
     keyring = load_keyring(settings.keyring)
     names = endpoints(settings)
-    tls = TlsContexts(settings.tls.certificate, settings.tls.private_key, names)
+    (_, first), *others = certificate_files(settings)
+    tls = TlsContexts(first.certificate, first.private_key, names, [files for _, files in others], clock.now)
     store = open_store(settings, place, keyring, clock)
     lease = Lease(clock)
     resolver = Resolver(settings.dns.nameservers, clock)
@@ -153,6 +160,7 @@ def build(
         spool=store.spool,
         memory=WorkerOctets(settings.smtp.worker_body_octets),
         endpoints=names,
+        guard=LoginGuard(failed_logins, logins, _guard_bounds(settings.smtp)),
     )
     letterhead = Letterhead(settings.product_name, settings.service_domain, public_url(settings))
     identity_mails = IdentityTeller(relay.identity_notices, letterhead)
@@ -165,6 +173,15 @@ def build(
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:
     return Naming(
         settings.service_domain, settings.regions, names, received_shows_client=settings.smtp.received_shows_client
+    )
+
+
+def _guard_bounds(smtp: Smtp) -> GuardBounds:
+    first, longest = smtp.failed_login_first_seconds, smtp.failed_login_longest_seconds
+    return GuardBounds(
+        address=Patience(smtp.node_failed_logins_per_address, first, longest),
+        key_in_network=Patience(smtp.node_failed_logins_per_key_and_network, first, longest),
+        key=Patience(smtp.node_failed_logins_per_key, first, smtp.failed_login_longest_seconds_per_key),
     )
 
 

@@ -13,6 +13,9 @@ from tests.clock import FakeClock
 
 pytest_plugins = ["tests.databases"]
 
+# It shows what differs between two messages.
+pytest.register_assert_rewrite("tests.peers.samples")
+
 # How long one example takes says more about who else uses the machine than about the code.
 settings.register_profile("sesrelay", deadline=None)
 settings.load_profile("sesrelay")

@@ -98,6 +98,10 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         ("regions: [us-east-1, us-east-1]\n", "sesrelay.yaml:12: regions: each region may be named once"),
         ("regions: []\n", "sesrelay.yaml:12: regions: at least one is wanted"),
         ("regions: [US-EAST-1]\n", "sesrelay.yaml:12: regions[0]: a region name is wanted: "),
+        (
+            "smtp: {failed_login_first_seconds: 5}\n",
+            "sesrelay.yaml:12: smtp.failed_login_longest_seconds_per_key: must not be shorter than",
+        ),
         ("metrics: {port: 8443}\n", "sesrelay.yaml:12: metrics.port: port 8443 on 127.0.0.1 is taken by http.port"),
         ("database: mysql://x:secret@y/z\n", "sesrelay.yaml:12: database: must be sqlite, or postgresql://"),
         ("dns: {nameservers: [ns1.example]}\n", "sesrelay.yaml:12: dns.nameservers[0]: address or address:port"),

@@ -26,16 +26,21 @@ from sesrelay.model.message import (
     Submission,
 )
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules import acceptance, headers, mailboxes
+from sesrelay.rules import acceptance, content, headers, mailboxes
 from sesrelay.rules.mailboxes import Mailbox
 from sesrelay.rules.sandbox import is_simulated, simulator_domains
+from sesrelay.store import spool
 from sesrelay.store.accepting import Accepted, AcceptOrder, Judge
 from sesrelay.store.errors import StoreError, UnknownAccount
 
+LONG_SENDERS: Final = 2048
+"""Octets of From and Sender beyond which they are not read on the event loop: far more than anybody's."""
 BIG_HEADER: Final = 65_536
 """Octets of header beyond which reading it goes to a thread: the loop serves others meanwhile."""
 UNIQUES_AT_ONCE: Final = 64
 """So many messages are named by what one call of the system's randomness gives."""
+BIG_BODY: Final = 65_536
+"""The same for a message whose parts must be looked through."""
 _UUID_VERSION: Final = (0x4 << 76) | (0x2 << 62)
 _UUID_CHANCE: Final = (1 << 128) - 1 ^ (0xF << 76) ^ (0x3 << 62)
 
@@ -109,18 +114,21 @@ class Acceptance:
         Must run to its end once begun: a caller whose client may go away runs it in a task of its own.
         """
         stamp = self._stamp(submission)
-        content = submission.content
-        if isinstance(content, bytes) and _has_small_header(content):
-            read = headers.rewrite(content, stamp)
+        octets = submission.content
+        if isinstance(octets, bytes) and _has_small_header(octets):
+            read = headers.rewrite(octets, stamp)
         else:
             read = await self._read(submission, stamp)
         judge: Judge | None = None
+        candidate: acceptance.Candidate | None = None
         quota_units = 0
         if submission.origin is Origin.CLIENT:
-            candidate = self._candidate(submission, read)
+            candidate = await self._candidate_of(submission, read, stamp.at)
             quota_units = candidate.quota_units
             judge = await self._advised(submission, candidate)
-        message = self._message(submission, stamp, read)
+            if not content.is_decided(read.content):
+                await self._check_content(submission.content, read)
+        message = self._message(submission, stamp, read, candidate)
         invocation_id = submission.invocation_id or read.invocation_id
         order = AcceptOrder(
             message,
@@ -158,19 +166,34 @@ class Acceptance:
 
     async def _read(self, submission: Submission, stamp: headers.Stamp) -> headers.Rewritten:
         """What ``headers.rewrite`` says of a header that is big, or lies apart from its body: read in a thread."""
-        content = submission.content
-        if isinstance(content, bytes):
-            return await asyncio.to_thread(headers.rewrite, content, stamp)
-        block = content.header
+        octets = submission.content
+        if isinstance(octets, bytes):
+            return await asyncio.to_thread(headers.rewrite, octets, stamp)
+        block = octets.header
         read = await asyncio.to_thread(headers.rewrite, block, stamp)
         if read.consumed == len(block) and not block.endswith(b"\r\n\r\n") and block != b"\r\n":
-            raise Refused(Refusal.MALFORMED, "Message header is too long")
+            raise Refused(Refusal.HEADER_TOO_LONG)
         return read
 
-    def _candidate(self, submission: Submission, read: headers.Rewritten) -> acceptance.Candidate:
+    async def _check_content(self, message: bytes | SpooledBody, read: headers.Rewritten) -> None:
+        """A big one in a thread: the loop serves others meanwhile."""
+        if isinstance(message, SpooledBody):
+            await asyncio.to_thread(_check_spooled, message, read)
+        elif len(message) > BIG_BODY:
+            await asyncio.to_thread(content.check, message, read.consumed, read.content)
+        else:
+            content.check(message, read.consumed, read.content)
+
+    async def _candidate_of(self, submission: Submission, read: headers.Rewritten, at: Micros) -> acceptance.Candidate:
+        if len(read.header_from or b"") + len(read.sender or b"") <= LONG_SENDERS:
+            return self._candidate(submission, read, at)
+        return await asyncio.to_thread(self._candidate, submission, read, at)
+
+    def _candidate(self, submission: Submission, read: headers.Rewritten, at: Micros) -> acceptance.Candidate:
         envelope = Mailbox(submission.mail_from, submission.mail_from)
         authors = (envelope,) if read.header_from is None else mailboxes.parse(read.header_from)
         sender = () if read.sender is None else mailboxes.parse(read.sender)
+        mailboxes.check_lists(read.addresses)
         recipients = _distinct(submission.recipients)
         simulated = sum([is_simulated(address, self._simulator) for address in recipients])
         return acceptance.Candidate(
@@ -181,6 +204,9 @@ class Acceptance:
             submission.recipients_named,
             self._simulator,
             len(recipients) - simulated,
+            len(authors),
+            submission.client_address,
+            at,
         )
 
     async def _advised(self, submission: Submission, candidate: acceptance.Candidate) -> Judge:
@@ -209,7 +235,13 @@ class Acceptance:
         except StoreError as error:
             raise Refused(Refusal.UNAVAILABLE) from error
 
-    def _message(self, submission: Submission, stamp: headers.Stamp, read: headers.Rewritten) -> NewMessage:
+    def _message(
+        self,
+        submission: Submission,
+        stamp: headers.Stamp,
+        read: headers.Rewritten,
+        candidate: acceptance.Candidate | None,
+    ) -> NewMessage:
         header_length = len(read.header)
         content, length = _rewritten(submission.content, read)
         return NewMessage(
@@ -219,7 +251,7 @@ class Acceptance:
             submission.origin,
             submission.access_key_id,
             submission.mail_from,
-            submission.mail_from if read.header_from is None else mailboxes.parse(read.header_from)[0].address,
+            candidate.header_from if candidate else _author(submission, read),
             headers.text(read.subject, headers.SUBJECT_LENGTH),
             stamp.at,
             content,
@@ -266,8 +298,28 @@ class Acceptance:
                 self._hand_over.withdraw(message.account_id, recipient.domain, octets)
 
 
-def _has_small_header(content: bytes) -> bool:
-    return len(content) <= BIG_HEADER or content.find(b"\r\n\r\n", 0, BIG_HEADER) >= 0
+def _has_small_header(octets: bytes) -> bool:
+    return len(octets) <= BIG_HEADER or octets.find(b"\r\n\r\n", 0, BIG_HEADER) >= 0
+
+
+def _author(submission: Submission, read: headers.Rewritten) -> str:
+    """Of mail that no client sent."""
+    return submission.mail_from if read.header_from is None else mailboxes.parse(read.header_from)[0].address
+
+
+def _check_spooled(spooled: SpooledBody, read: headers.Rewritten) -> None:
+    behind_header = spooled.header[read.consumed :]  # not empty when a line that is no field ended the header
+    if not spooled.body_length:
+        content.check(behind_header, 0, read.content)
+        return
+    try:
+        with spool.mapped(spooled) as octets:
+            if behind_header:
+                content.check(behind_header + octets[spooled.reserved :], 0, read.content)
+            else:
+                content.check(octets, spooled.reserved, read.content)
+    except OSError as error:
+        raise Refused(Refusal.UNAVAILABLE) from error
 
 
 def _distinct(recipients: tuple[str, ...]) -> tuple[str, ...]:

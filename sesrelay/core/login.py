@@ -1,4 +1,4 @@
-"""Letting a client in: whose access key it is, whether the password belongs to it, whether the account is open here.
+"""Letting a client in: whose access key it is, whether the password belongs to it, whether it is of any use here.
 
 An unknown key costs the same work as a known one, an inactive key and a wrong password the same as a right one: the
 answer and its time tell nothing about which it was (SMTP-4). Trouble of our own never says that a password is wrong.
@@ -6,6 +6,7 @@ answer and its time tell nothing about which it was (SMTP-4). Trouble of our own
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ import structlog
 
 from sesrelay.model.account import AccountFacts, KeyStatus, Login
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules import permission
 from sesrelay.rules.credentials import password_matches
 from sesrelay.store import secrets
 from sesrelay.store.credentials import StoredKey
@@ -21,6 +23,7 @@ from sesrelay.store.keyring import Keyring
 
 log = structlog.get_logger()
 _TABLE: Final = "access_keys"
+_KEY_ID: Final = re.compile(r"AKIA[A-Z0-9]{16}")
 _NOBODY: Final = "AKIA2222222222222222"
 """A key id that no key has: what stands in for a key that does not exist."""
 
@@ -42,17 +45,19 @@ class LoginDesk:
         self._keyring = keyring
         self._nobody = None if keyring is None else _nobody(keyring, chance)
 
-    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def login(self, access_key_id: str, password: bytes, region: str, client_address: str = "") -> Login:
         """For whom the session speaks. ``password``: octets as the client sent them, base64 decoded by the front.
 
-        Raises Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, LOGIN_UNAVAILABLE.
+        Raises Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, MAY_NOT_SEND, LOGIN_UNAVAILABLE.
         """
         try:
-            return await self._login(access_key_id, password, region)
+            login = await self._login(access_key_id, password, region)
+            await self._check_permission(login, region, client_address)
+            return login
         except Refused:
             raise
         except Exception as trouble:
-            log.exception("login unavailable", access_key_id=access_key_id[:32])
+            log.exception("login unavailable", access_key_id=_sayable(access_key_id))
             raise Refused(Refusal.LOGIN_UNAVAILABLE) from trouble
 
     async def _login(self, access_key_id: str, password: bytes, region: str) -> Login:
@@ -65,19 +70,33 @@ class LoginDesk:
         matches = password_matches(secret, region, password)
         if found is None or not matches or key.status is not KeyStatus.ACTIVE:
             raise Refused(Refusal.BAD_CREDENTIALS)
-        await self._check_subscription(key.account_id, region)
         return Login(key.account_id, key.user_name, key.access_key_id)
 
-    async def _check_subscription(self, account_id: str, region: str) -> None:
-        """SMTP-14: only who has the right password learns that the account is closed."""
+    async def _check_permission(self, login: Login, region: str, client_address: str) -> None:
+        """SMTP-14, CRED-5: only who has the right password learns why it is of no use. Facts that are a second old may
+        say yes; a no is given by fresh ones.
+        """
+        if await self._refusal(login, region, client_address, fresh=False) is not None:
+            refusal = await self._refusal(login, region, client_address, fresh=True)
+            if refusal is not None:
+                raise Refused(refusal)
+
+    async def _refusal(self, login: Login, region: str, client_address: str, *, fresh: bool) -> Refusal | None:
         try:
-            facts = await self._store.facts(account_id, region)
-            if facts.closed:  # it may have been opened again within the second that facts are cached
-                facts = await self._store.facts(account_id, region, fresh=True)
+            facts = await self._store.facts(login.account_id, region, fresh=fresh)
         except UnknownAccount:
-            raise Refused(Refusal.NOT_SUBSCRIBED) from None
+            return Refusal.NOT_SUBSCRIBED
         if facts.closed:
-            raise Refused(Refusal.NOT_SUBSCRIBED)
+            return Refusal.NOT_SUBSCRIBED
+        holder = facts.active_keys.get(login.access_key_id)
+        if holder is None:  # taken back while we looked
+            return Refusal.BAD_CREDENTIALS
+        return None if permission.may_log_in(holder, facts, client_address) else Refusal.MAY_NOT_SEND
+
+
+def _sayable(access_key_id: str) -> str:
+    """For a log. What is no key id may be a password: people take one for the other."""
+    return access_key_id if _KEY_ID.fullmatch(access_key_id) else "(no access key id)"
 
 
 def _nobody(keyring: Keyring, chance: Callable[[int], bytes]) -> StoredKey:

@@ -59,9 +59,9 @@ class Relay:
         """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""
         return await self._acceptance.accept(submission)
 
-    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def login(self, access_key_id: str, password: bytes, region: str, client_address: str = "") -> Login:
         """Who a client is; ``login.LoginDesk.login``. Raises Refused."""
-        return await self._desk.login(access_key_id, password, region)
+        return await self._desk.login(access_key_id, password, region, client_address)
 
     async def settle(self, results: Sequence[AttemptResult]) -> None:
         """Takes note of what became of mail; ``settle.Settling.settle``."""

@@ -28,10 +28,12 @@ class UnreadableReplyError(ValueError):
 class ReplyReader:
     """Cuts a stream into replies. ``trouble`` says why what follows the last of them cannot be read, or is ""."""
 
-    __slots__ = ("_held", "trouble")
+    __slots__ = ("_held", "_line", "trouble")
 
     def __init__(self) -> None:
         self._held = b""
+        self._line = 0
+        """Where in it the first line begins that is not complete: the ones before it are not looked at again."""
         self.trouble = ""
 
     def feed(self, data: bytes) -> list[Reply]:
@@ -41,7 +43,7 @@ class ReplyReader:
         if self._held:
             data = self._held + data
         replies: list[Reply] = []
-        start = line = 0
+        start, line = 0, self._line
         while (end := data.find(b"\n", line)) >= 0:
             if data[line + 3 : line + 4] == b"-" and end - start < REPLY_OCTETS:
                 line = end + 1
@@ -55,6 +57,7 @@ class ReplyReader:
                 self.trouble = str(fault)
                 return replies
         self._held = data[start:]
+        self._line = line - start
         if len(self._held) > REPLY_OCTETS:
             self.trouble = f"a reply of more than {REPLY_OCTETS} octets"
         return replies
@@ -62,6 +65,7 @@ class ReplyReader:
     def clear(self) -> None:
         """Forgets what was read of an unfinished reply (before TLS: it may have been put there by somebody else)."""
         self._held = b""
+        self._line = 0
 
 
 def parse(octets: bytes) -> Reply:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from sesrelay.model.clock import Micros
+from sesrelay.model.policy import KeyHolder
 
 
 class KeyStatus(StrEnum):
@@ -91,8 +93,8 @@ class AccountFacts:
     rate: float
     """Recipients a second."""
     verified: VerifiedIdentities
-    active_keys: frozenset[str]
-    """Access key ids that may send."""
+    active_keys: Mapping[str, KeyHolder]
+    """Access keys that are switched on, and what their users' policies are."""
 
 
 class LimitState(NamedTuple):

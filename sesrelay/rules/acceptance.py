@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 from sesrelay.model.account import AccountFacts, LimitState
 from sesrelay.model.clock import Micros
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules import limits
+from sesrelay.rules import limits, permission
 from sesrelay.rules.mailboxes import Mailbox
+from sesrelay.rules.policy import permissions_of
 from sesrelay.rules.sandbox import forbidden_in_sandbox
 from sesrelay.rules.verification import unverified
 
@@ -32,6 +33,11 @@ class Candidate(NamedTuple):
     """The domains of the mailbox simulator."""
     quota_units: int
     """Recipients that count against the quota: all but the simulator's (LIM-4)."""
+    authors: int = 1
+    """How many of ``senders``, from the front, are From's."""
+    client_address: str = ""
+    at: Micros = 0
+    """When it came."""
 
 
 def judge(
@@ -71,8 +77,22 @@ def check_permission(candidate: Candidate, facts: AccountFacts) -> None:
     """The key may have been taken back, or the account closed, while the session was open (CRED-3, SMTP-14)."""
     if facts.closed:
         raise Refused(Refusal.NOT_SUBSCRIBED)
-    if candidate.access_key_id not in facts.active_keys:
-        raise Refused(Refusal.NOT_AUTHORIZED, candidate.header_from)
+    holder = facts.active_keys.get(candidate.access_key_id)
+    if holder is None:
+        raise Refused(Refusal.NOT_AUTHORIZED)
+    if not permissions_of(holder).may_always_send:
+        permission.check(holder, facts, _request(candidate))
+
+
+def _request(candidate: Candidate) -> permission.Request:
+    authors = candidate.authors
+    return permission.Request(
+        authors=candidate.senders[:authors],
+        others=candidate.senders[authors:],
+        recipients=candidate.recipients,
+        client_address=candidate.client_address,
+        at=candidate.at,
+    )
 
 
 def check_suspension(facts: AccountFacts) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -22,14 +22,20 @@ from typing import Final, NamedTuple
 from sesrelay.model.clock import SECOND, Micros
 from sesrelay.model.message import MessageId
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules.content import Fields
 from sesrelay.rules.fields import (
     ACTIONS,
     COUNT_HOP,
     NOTE,
     PASS,
+    READ_ADDRESSES,
+    READ_DISPOSITION,
+    READ_ENCODING,
     READ_FROM,
+    READ_REPLY_TO,
     READ_SENDER,
     READ_SUBJECT,
+    READ_TYPE,
     REPLACE_DATE,
     REPLACE_MESSAGE_ID,
     TAKE_OFF,
@@ -83,6 +89,9 @@ class Rewritten(NamedTuple):
     tags: Mapping[str, str]
     """X-SES- fields that were taken off, by upper-case name."""
     invocation_id: str
+    content: Fields = Fields(None, None, None)
+    addresses: Sequence[tuple[bytes, bytes]] = ()
+    """Name and body of every other field that lists addresses."""
 
 
 def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
@@ -95,6 +104,7 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
     parts = [_received(stamp, message_id)]
     found: dict[int, bytes] = {}
     tags: dict[str, str] = {}
+    addresses: list[tuple[bytes, bytes]] = []
     seen: set[bytes] = set()
     hops = copied = end = 0
     while match := _FIELD.match(block, end, stop):
@@ -118,6 +128,9 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
         elif action == NOTE:
             seen.add(name)
             continue
+        elif action == READ_ADDRESSES:
+            addresses.append((name, match[2]))
+            continue
         elif action == TAKE_OFF_TAG:
             tags.setdefault(name.decode().upper(), text(match[2]))
         elif action == TAKE_OFF_INVOCATION:
@@ -128,6 +141,8 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
     if copied < end and not block.endswith(_CRLF, 0, end):
         parts.append(_CRLF)
     _add_missing(parts, stamp, seen, message_id)
+    if READ_REPLY_TO in found:
+        addresses.append((b"reply-to", found[READ_REPLY_TO]))
     return Rewritten(
         b"".join(parts),
         behind if end == stop else end,
@@ -137,6 +152,8 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
         hops,
         tags,
         text(found[TAKE_OFF_INVOCATION]) if TAKE_OFF_INVOCATION in found else "",
+        Fields(found.get(READ_TYPE), found.get(READ_DISPOSITION), found.get(READ_ENCODING)),
+        addresses,
     )
 
 

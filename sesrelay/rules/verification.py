@@ -7,8 +7,12 @@ Addresses are compared as spelled, case and all; domains without case. A verifie
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from sesrelay.model.account import VerifiedIdentities
+
+LONGEST_DOMAIN: Final = 255
+"""Octets of the longest name that can be verified (ID-9)."""
 
 
 def covering_identity(address: str, verified: VerifiedIdentities) -> str | None:
@@ -25,6 +29,8 @@ def covering_identity(address: str, verified: VerifiedIdentities) -> str | None:
 
 
 def _covering_domain(domain: str, verified: frozenset[str]) -> str | None:
+    if len(domain) > LONGEST_DOMAIN:  # what is in front cannot make it a name: no need to try each of its labels
+        domain = domain[-LONGEST_DOMAIN - 1 :].partition(".")[2]
     while domain:
         if domain in verified:
             return domain

@@ -14,8 +14,9 @@ import hashlib
 import mmap
 import os
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import Final
+
+from sesrelay.model.client import customer
 
 PLACES: Final = 1 << 15
 _TABLE: Final = PLACES + 1  # the first number of a table is the worker's total
@@ -28,13 +29,23 @@ class NodeCaps:
     """The counts of one set of workers. ``worker`` is the place of this process among them."""
 
     def __init__(
-        self, fd: int, workers: int, worker: int, key: bytes, *, connections: int, connections_per_address: int
+        self,
+        fd: int,
+        workers: int,
+        worker: int,
+        key: bytes,
+        *,
+        connections: int,
+        connections_per_address: int,
+        connections_here: int,
     ) -> None:
+        """``connections_here``: as many as this worker has file descriptors for."""
         self.fd = fd
         self._worker = worker
         self._bases = [number * _TABLE for number in range(workers)]
         self._key = key
         self._most = connections
+        self._most_here = connections_here
         self._most_per_address = connections_per_address
         self._place = lru_cache(_KNOWN_ADDRESSES)(self._find_place)
         self._counts = memoryview(mmap.mmap(fd, workers * _TABLE * _INTEGER)).cast("I")
@@ -51,7 +62,9 @@ class NodeCaps:
         place = self._place(address)
         self._lock()
         try:
-            if self._sum(0) >= self._most or self._sum(place) >= self._most_per_address:
+            if self.connections_here() >= self._most_here or self._sum(0) >= self._most:
+                return False
+            if self._sum(place) >= self._most_per_address:
                 return False
             self._add(place, 1)
         finally:
@@ -94,7 +107,7 @@ class NodeCaps:
         self._counts[base + place] += number
 
     def _find_place(self, address: str) -> int:
-        digest = hashlib.blake2b(_customer(address), digest_size=8, key=self._key).digest()
+        digest = hashlib.blake2b(customer(address), digest_size=8, key=self._key).digest()
         return 1 + int.from_bytes(digest, "big") % PLACES
 
     def _lock(self) -> None:
@@ -103,15 +116,3 @@ class NodeCaps:
 
     def _unlock(self) -> None:
         fcntl.lockf(self.fd, fcntl.LOCK_UN)
-
-
-def _customer(address: str) -> bytes:
-    """Whom an address is counted for: an IPv4 address, an IPv6 network of 64 bits, or the text as it is."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address.encode()
-    if isinstance(parsed, IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return mapped.packed if mapped else parsed.packed[:8]
-    return parsed.packed

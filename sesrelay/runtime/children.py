@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +72,9 @@ class Surroundings:
 
     node: str
     lock_fd: int
+    tally_fd: int
+    """Memory of failed logins, which outlives every set."""
+    tally_key: bytes
     clock: Clock
     log: PlainLog
     chance: Callable[[int], bytes]
@@ -94,10 +97,11 @@ class WorkerSet:
             *(self._caps_fd, plan.workers, 0, self._caps_key),
             connections=plan.connections,
             connections_per_address=plan.connections_per_address,
+            connections_here=0,
         )
         self._unreleased: list[str] = []
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._turns = cycle(range(plan.workers))
 
     async def start(self, *, first: bool) -> None:
@@ -133,7 +137,7 @@ class WorkerSet:
                 started.set_exception(WorkerFault(text, passing=child.fault_is_passing))
                 started.exception()  # looked at by the first only: one reason is enough
                 return
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self.release([child.incarnation])
             lived = self._around.clock.monotonic() - child.started_at
@@ -149,6 +153,8 @@ class WorkerSet:
                 },
             )
             await self._around.clock.sleep(wait)
+            if self._stopping.is_set():  # it would never hear that it is to leave
+                return
             child = self._spawn(child.number, self._name(child.number), started, [])
 
     def _name(self, number: int) -> str:
@@ -157,11 +163,21 @@ class WorkerSet:
     def _spawn(self, number: int, incarnation: str, started: asyncio.Future[None], live: list[str]) -> Child:
         """``live``: every incarnation of this node that is not dead, for the one who frees what the others held."""
         ours, theirs = pair()
-        sockets = {name: door.sockets[number].fileno() for name, door in self._doors.items() if not door.shared}
+        sockets = {
+            name: [sock.fileno() for sock in door.of(number, self.plan.workers)]
+            for name, door in self._doors.items()
+            if not door.shared
+        }
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "sesrelay.runtime.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), self._caps_fd, self._around.lock_fd, *sockets.values()],
+                pass_fds=[
+                    theirs.fileno(),
+                    self._caps_fd,
+                    self._around.lock_fd,
+                    self._around.tally_fd,
+                    *chain(*sockets.values()),
+                ],
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._around.metrics_dir)},
                 stdin=subprocess.DEVNULL,
             )
@@ -179,6 +195,8 @@ class WorkerSet:
             sockets=sockets,
             caps_fd=self._caps_fd,
             caps_key=self._caps_key.hex(),
+            tally_fd=self._around.tally_fd,
+            tally_key=self._around.tally_key.hex(),
             settings=self.plan.settings,
         )
         return child
@@ -235,7 +253,7 @@ class WorkerSet:
 
     async def drain(self, seconds: float) -> list[str]:
         """Lets all finish what is under way, within so many seconds; returns the incarnations that ended."""
-        self._stopping = True
+        self._stopping.set()
         for child in self.children.values():
             child.channel.say("drain", seconds=seconds)
         await self._all_gone(seconds + _GRACE_SECONDS)
@@ -243,7 +261,7 @@ class WorkerSet:
 
     async def end(self) -> list[str]:
         """Ends whoever is left, at once; returns all incarnations of the set."""
-        self._stopping = True
+        self._stopping.set()
         for child in self.children.values():
             if child.process.poll() is None:
                 child.process.kill()

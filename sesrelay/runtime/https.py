@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route
 
+from sesrelay.runtime.listeners import BACKLOG
+
 
 def application(routes: Sequence[BaseRoute]) -> Starlette:
     """A sign of life, and what the fronts answer."""
@@ -48,6 +50,7 @@ class HttpsPort:
             proxy_headers=False,
             ws="none",
             loop="none",
+            backlog=BACKLOG,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
             ssl_context_factory=lambda _config, _default: context,

@@ -34,6 +34,14 @@ class OpenDoor:
     door: Door
     sockets: list[socket.socket] = field(default_factory=list)
     shared: bool = False
+    settled: int = 0
+    """So many of the sockets are in use; the others were opened for a set of workers that has yet to start."""
+
+    def of(self, number: int, workers: int) -> list[socket.socket]:
+        """The sockets of one of so many workers. More than one when there were more workers once: the kernel resets
+        what waits at a socket that is closed, so each is kept, and served by somebody.
+        """
+        return self.sockets[number::workers]
 
     @property
     def port(self) -> int:
@@ -56,50 +64,65 @@ class Doors:
     def open(self, wanted: Iterable[Door], workers: int) -> dict[str, OpenDoor]:
         """Every wanted door with a socket for each worker, by name; what is open stays. Raises DoorFault.
 
-        When one cannot be opened, those that were opened in this call are closed again.
+        Only the first socket of a new door listens: the others are for workers to listen on when they are there,
+        since a connection that waits at one is lost when the workers never come. Then ``settle``, or ``withdraw``.
         """
-        fresh: list[_Key] = []
         found: dict[str, OpenDoor] = {}
         try:
             for door in wanted:
                 key = (door.address, door.port, "" if door.port else door.name)
                 if key not in self._open:
                     self._open[key] = self._first(door)
-                    fresh.append(key)
                 opened = self._open[key]
                 while len(opened.sockets) < workers and not opened.shared:
-                    opened.sockets.append(_listen(door.address, opened.port))
+                    opened.sockets.append(_bind(door.address, opened.port, socket.SO_REUSEPORT))
                 found[door.name] = opened
         except DoorFault:
-            for key in fresh:
-                self._open.pop(key).close()
+            self.withdraw()
             raise
         return found
 
-    def keep(self, wanted: Iterable[OpenDoor], workers: int) -> None:
-        """Closes every door that is not among these, and sockets beyond so many workers."""
+    def settle(self, wanted: Iterable[OpenDoor]) -> None:
+        """Workers serve these now: every other door is closed."""
         kept = list(wanted)
         for key, opened in list(self._open.items()):
+            opened.settled = len(opened.sockets)
             if not any(opened is one for one in kept):
-                self._open.pop(key).close()
-            for sock in opened.sockets[workers:]:
+                self._give_up(self._open.pop(key))
+
+    def withdraw(self) -> None:
+        """What was opened since ``settle`` is not needed after all."""
+        for key, opened in list(self._open.items()):
+            if not opened.settled:
+                self._give_up(self._open.pop(key))
+            for sock in opened.sockets[opened.settled :]:
                 sock.close()
-            del opened.sockets[workers:]
+            del opened.sockets[opened.settled :]
 
     def close(self) -> None:
         """All of them."""
-        self.keep((), 0)
+        self.settle(())
+        for sock in self._passed:
+            sock.close()
 
     def unused(self) -> list[str]:
         """Where systemd opened a socket that no listener of the configuration wants."""
         return ["{}:{}".format(*sock.getsockname()[:2]) for sock in self._passed]
+
+    def _give_up(self, opened: OpenDoor) -> None:
+        """A socket of systemd's is not to be had again: it stays at hand."""
+        if opened.shared:
+            self._passed += opened.sockets
+        else:
+            opened.close()
 
     def _first(self, door: Door) -> OpenDoor:
         for sock in self._passed:
             if sock.getsockname()[:2] == (door.address, door.port):
                 self._passed.remove(sock)
                 return OpenDoor(door, [sock], shared=True)
-        _probe(door.address, door.port)
+        if not any(opened.port == door.port for opened in self._open.values()):  # 0.0.0.0 in place of 127.0.0.1
+            _probe(door.address, door.port)
         return OpenDoor(door, [_listen(door.address, door.port)])
 
 
@@ -140,12 +163,19 @@ def _listen(address: str, port: int) -> socket.socket:
 
 
 class Passer:
-    """Accepts on a socket that cannot be multiplied and gives each connection away."""
+    """Accepts on a socket that cannot be multiplied and gives each connection away.
+
+    While nobody can take one (all workers are dead, or there is no room for descriptors) connections wait in the
+    kernel, as they do at a dead worker's own socket.
+    """
 
     def __init__(self, sock: socket.socket, give: Callable[[socket.socket], bool]) -> None:
         self._sock = sock
         self._give = give
         self._loop = asyncio.get_running_loop()
+        self._in_hand: socket.socket | None = None
+        """Accepted, and nobody could take it yet."""
+        self._pause: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock.fileno(), self._accept)
 
     def _accept(self) -> None:
@@ -156,16 +186,29 @@ class Passer:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self.close()
-                    self._loop.call_later(1, self._resume)
+                    self._wait(1)
                 return
             if not self._give(connection):
-                connection.close()
+                self._in_hand = connection
+                self._wait(0.1)
+                return
+
+    def _wait(self, seconds: float) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        self._pause = self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._loop.add_reader(self._sock.fileno(), self._accept)
+        if self._in_hand and not self._give(self._in_hand):
+            self._wait(0.1)
+            return
+        self._in_hand = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def close(self) -> None:
         """Takes no more; connections wait in the kernel."""
+        if self._pause:
+            self._pause.cancel()
         self._loop.remove_reader(self._sock.fileno())
+        if self._in_hand and not self._give(self._in_hand):
+            self._in_hand.close()
+        self._in_hand = None

@@ -5,12 +5,13 @@ The supervisor writes them without structlog, to stay small; everybody else uses
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 from sesrelay.model.clock import SECOND, Clock, Micros
 
@@ -21,6 +22,21 @@ def line(at: Micros, level: str, event: str, fields: MutableMapping[str, Any]) -
     """One log line, without its end. Values that JSON does not know are written as ``str`` writes them."""
     time = datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return json.dumps({"time": time, "level": level, "event": event, **fields}, default=str)
+
+
+class _Stderr:
+    """stderr, whatever has become of it: a full disk or a reader that is gone must not stop mail or logins."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+_STDERR: Final = _Stderr()
 
 
 class PlainLog:
@@ -43,7 +59,7 @@ class PlainLog:
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        print(line(self._clock.now(), level, event, {**self._fields, **fields}), file=sys.stderr, flush=True)  # noqa: T201
+        print(line(self._clock.now(), level, event, {**self._fields, **fields}), file=_STDERR, flush=True)
 
 
 def configure(clock: Clock, **fields: Any) -> None:
@@ -57,7 +73,7 @@ def configure(clock: Clock, **fields: Any) -> None:
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _STDERR)),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Library()], force=True)

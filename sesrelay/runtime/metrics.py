@@ -43,11 +43,26 @@ class WorkerMetrics:
             "sesrelay_recipients", "Recipients, accepted and by what became of them.", ["outcome"], registry=registry
         )
         self._refusals = Counter("sesrelay_refusals", "Logins and messages refused.", ["reason"], registry=registry)
+        self._turned_away = Counter(
+            "sesrelay_connections_refused", "Clients that were told that there are too many.", registry=registry
+        )
+        self._delayed = Counter("sesrelay_logins_delayed", "Logins that had to wait.", registry=registry)
         self._connections = Gauge(
             "sesrelay_smtp_connections", "Open SMTP sessions.", registry=registry, multiprocess_mode="livesum"
         )
         self._queue = Gauge(
             *("sesrelay_queue_recipients", "Recipients in the queue.", ["state"]),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._certificates = Gauge(
+            *("sesrelay_certificate_expiry_timestamp_seconds", "When the certificate (or its chain) ends.", ["file"]),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._certificate_faults = Gauge(
+            "sesrelay_certificate_faults",
+            "Changed certificates that cannot be used: the old ones are shown.",
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
@@ -65,7 +80,7 @@ class WorkerMetrics:
             ),
             BATCH_SIZES,
         )
-        self._messages = 0
+        self._messages = self._delays = self._crowd = 0
         self._outcomes: Counts[str] = Counts()
         self._reasons: Counts[str] = Counts()
 
@@ -77,6 +92,14 @@ class WorkerMetrics:
     def refused(self, reason: str) -> None:
         """A login or a message was refused, by this name."""
         self._reasons[reason] += 1
+
+    def connection_refused(self) -> None:
+        """A client was told that there are too many."""
+        self._crowd += 1
+
+    def login_delayed(self) -> None:
+        """A login waits, because of those that failed before it."""
+        self._delays += 1
 
     def settled(self, outcome: str, seconds: float) -> None:
         """A recipient reached this state (queued: it will be tried again), so long after acceptance."""
@@ -97,11 +120,23 @@ class WorkerMetrics:
         for state, number in states.items():
             self._queue.labels(state).set(number)
 
+    def certificates(self, ends: Mapping[str, float], faults: int) -> None:
+        """Each certificate's end in seconds since 1970, by its file; how many new ones cannot be used."""
+        for file, end in ends.items():
+            self._certificates.labels(file).set(end)
+        self._certificate_faults.set(faults)
+
     def flush(self, connections: int) -> None:
         """Writes the sums, and how many sessions there are."""
         if self._messages:
             self._accepted.inc(self._messages)
             self._messages = 0
+        if self._crowd:
+            self._turned_away.inc(self._crowd)
+            self._crowd = 0
+        if self._delays:
+            self._delayed.inc(self._delays)
+            self._delays = 0
         _pour(self._outcomes, self._recipients)
         _pour(self._reasons, self._refusals)
         self._connections.set(connections)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from sesrelay.runtime import node
+from sesrelay.runtime import descriptors, node
 from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet
 from sesrelay.runtime.clock import SystemClock, chance, system_clock
 from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
@@ -25,6 +25,7 @@ from sesrelay.runtime.logs import PlainLog
 from sesrelay.runtime.plan import Plan, PlanFault, read
 from sesrelay.runtime.status import Answer, StatusProtocol, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
+from sesrelay.runtime.tally import NodeTally
 
 DONE: Final = 0
 TRY_AGAIN: Final = 1
@@ -109,6 +110,8 @@ class Supervisor:
         return Surroundings(
             node=node.name(data_dir, chance),
             lock_fd=lock_fd,
+            tally_fd=NodeTally.memory(),
+            tally_key=chance(16),
             clock=self._clock,
             log=self._log,
             chance=chance,
@@ -133,8 +136,7 @@ class Supervisor:
     async def _take_up(self, plan: Plan, *, first: bool) -> None:
         """Starts a set on this plan and makes it the one that counts. Raises a fault and then changes nothing."""
         assert self._around
-        held = max([plan.workers, *(workers.plan.workers for workers in [self._workers] if workers)])
-        opened = self._doors.open(plan.doors, held) | self._doors.open([plan.metrics], 1)
+        opened = self._doors.open(plan.doors, plan.workers) | self._doors.open([plan.metrics], 1)
         fresh = WorkerSet(plan, {name: door for name, door in opened.items() if name != "metrics"}, self._around)
         starting = asyncio.ensure_future(fresh.start(first=first))
         stopped = asyncio.ensure_future(self._stop.wait())
@@ -148,6 +150,7 @@ class Supervisor:
         await starting
         previous, self._workers = self._workers, fresh
         self._opened = list(opened.values())
+        self._doors.settle(self._opened)  # before the old set leaves off: nobody is to wait where nobody comes any more
         await self._open_status(opened["metrics"])
         self._pass_on(opened)
         node.tell_ports(plan.data_dir, {name: [door.door.address, door.port] for name, door in opened.items()})
@@ -159,7 +162,6 @@ class Supervisor:
         ended = await old.drain(old.plan.drain_seconds)
         assert self._workers
         self._workers.release(ended)
-        self._doors.keep(self._opened, self._workers.plan.workers)
 
     async def _open_status(self, door: OpenDoor) -> None:
         if self._status:
@@ -221,8 +223,7 @@ class Supervisor:
         except (PlanFault, DoorFault, WorkerFault) as fault:
             for line in str(fault).splitlines():
                 self._log.error("reload refused; the old configuration stays", fault=line)
-            if self._workers:
-                self._doors.keep(self._opened, self._workers.plan.workers)
+            self._doors.withdraw()
             self._notifier.ready()
         else:
             self._log.info("reloaded", workers=plan.workers)
@@ -254,6 +255,7 @@ class Supervisor:
 
 def main() -> int:
     """``python -m sesrelay.runtime.supervisor CONFIG``."""
+    descriptors.raise_limit()
     notifier = Notifier(os.environ, os.getpid())
     doors = Doors(passed_sockets(os.environ, os.getpid()))
     return asyncio.run(Supervisor(Path(sys.argv[1]), notifier, doors).run())

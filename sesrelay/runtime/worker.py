@@ -16,11 +16,15 @@ from typing import Any, Final
 
 import structlog
 
+from sesrelay.certificates.authority import Renewal
+from sesrelay.certificates.pairs import BadPair
+from sesrelay.configuration import certificate_files
 from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.server import front_door
 from sesrelay.model.clock import DAY, Clock
-from sesrelay.runtime import logs
+from sesrelay.runtime import descriptors, logs
 from sesrelay.runtime.caps import NodeCaps
+from sesrelay.runtime.certificates import CertificateKeeper
 from sesrelay.runtime.channel import Channel, Message
 from sesrelay.runtime.clock import chance, spread, system_clock
 from sesrelay.runtime.housekeeping import House
@@ -28,6 +32,7 @@ from sesrelay.runtime.https import HttpsPort, application
 from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.runtime.metrics import WorkerMetrics
 from sesrelay.runtime.roles import Roles
+from sesrelay.runtime.tally import FAILED_LOGINS, LOGINS, NodeTally
 from sesrelay.settings import Retention, Settings
 from sesrelay.store.errors import DatabaseAway, DatabaseUnusable, StorageFull, StoreError
 from sesrelay.store.retention import Keep
@@ -39,11 +44,15 @@ CANNOT_START: Final = 2
 
 HEART_SECONDS: Final = 5.0
 COUNT_SECONDS: Final = 1.0
-CERTIFICATE_SECONDS: Final = 5.0
 ORPHAN_DRAIN_SECONDS: Final = 5.0
 """Without a supervisor: somebody wants to start a new one soon."""
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """The store's thread gets its turn after so long; design notes, section 2, have the measurement."""
+
+LOGIN_HALF_LIFE_SECONDS: Final = 86_400
+"""Of what is known of a login that succeeded."""
+MOST_FAILED_LOGINS: Final = 200
+"""Of one name; more would only be remembered for longer."""
 
 log = structlog.get_logger()
 
@@ -93,7 +102,7 @@ class Worker:
         logs.configure(self._clock, process=f"worker-{order['number']}")
         try:
             parts = await self._start(order, settings)
-        except (StoreError, OSError) as fault:  # ssl.SSLError is an OSError
+        except (StoreError, BadPair, OSError) as fault:
             passing = isinstance(fault, DatabaseAway | StorageFull) and not isinstance(fault, DatabaseUnusable)
             self._channel.say("fault", text=_one_line(fault), passing=passing)
             return CANNOT_START
@@ -117,6 +126,7 @@ class Worker:
             *(order["caps_fd"], order["workers"], order["number"], bytes.fromhex(order["caps_key"])),
             connections=settings.smtp.node_connections,
             connections_per_address=settings.smtp.node_connections_per_address,
+            connections_here=_sessions_here(settings, order["workers"]),
         )
         parts = build(
             settings,
@@ -125,6 +135,10 @@ class Worker:
             chance=chance,
             spread=spread,
             caps=caps,
+            failed_logins=self._tally(
+                order, FAILED_LOGINS, settings.smtp.failed_login_half_life_seconds, MOST_FAILED_LOGINS
+            ),
+            logins=self._tally(order, LOGINS, LOGIN_HALF_LIFE_SECONDS, 1),
             counts=self._metrics,
         )
         parts.store.watch_batches(self._metrics.committed)
@@ -135,41 +149,43 @@ class Worker:
             await parts.store.release_node_leftovers(order["live"])
         await self._release(order["replaces"])
         parts.delivery.start()
-        await self._listen(order["sockets"], settings, parts)
         self._https = HttpsPort(application(parts.pages), parts.front.tls.default)
-        https = order["sockets"].get("http")  # none when systemd has it: connections come over the channel
-        await self._https.start([socket.socket(fileno=https)] if https else [])
+        # A door of systemd's has no sockets here: its connections come over the channel.
+        await self._https.start([socket.socket(fileno=fd) for fd in order["sockets"].get("http", ())])
+        await self._listen(order["sockets"], settings, parts)
         self._run(parts.publisher.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))
-        self._run(self._watch_certificate(parts))
+        self._run(self._keeper(parts, settings).run(first_of_node=order["number"] == 0))
         keep = _keep(settings.retention)
         house = House(parts.store, parts.relay, self._clock, self._metrics, keep, domains=parts.domains)
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
 
-    async def _listen(self, sockets: dict[str, int], settings: Settings, parts: Parts) -> None:
+    def _tally(self, order: Message, table: int, half_life_seconds: float, most: float) -> NodeTally:
+        memory = (order["tally_fd"], table, bytes.fromhex(order["tally_key"]))
+        return NodeTally(*memory, self._clock, half_life_seconds=half_life_seconds, most=most)
+
+    async def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
         for number, listener in enumerate(settings.listeners):
             name = f"smtp-{number}"
             self._doors[name] = front_door(settings.smtp, listener, parts.front)
-            if name in sockets:
+            for fd in sockets.get(name, ()):
                 server = await loop.create_server(
                     self._doors[name],
-                    sock=socket.socket(fileno=sockets[name]),
+                    sock=socket.socket(fileno=fd),
                     backlog=BACKLOG,
                     **self._doors[name].tls_arguments,
                 )
                 self._servers.append(server)
 
     async def _take_client(self, door: str, connection: socket.socket) -> None:
-        """A connection that the supervisor accepted on a socket of systemd's."""
+        """A connection that the supervisor accepted on a socket of systemd's; served although we may be leaving."""
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
         if door == "http":
             await loop.connect_accepted_socket(self._https.protocol, connection, ssl=self._parts.front.tls.default)
-        elif self._drain_seconds.done():
-            connection.close()
         else:
             await loop.connect_accepted_socket(self._doors[door], connection, **self._doors[door].tls_arguments)
 
@@ -198,11 +214,10 @@ class Worker:
             self._metrics.flush(caps.connections_here())
             await self._clock.sleep(COUNT_SECONDS)
 
-    async def _watch_certificate(self, parts: Parts) -> None:
-        while True:
-            await self._clock.sleep(CERTIFICATE_SECONDS)
-            if parts.front.tls.changed():
-                parts.front.tls.reload()
+    def _keeper(self, parts: Parts, settings: Settings) -> CertificateKeeper:
+        files = tuple(files for _, files in certificate_files(settings))
+        renewal = Renewal(files, settings.service_domain, settings.regions)
+        return CertificateKeeper(parts.front.tls, renewal, self._clock, self._metrics)
 
     async def _drain(self, parts: Parts, seconds: float) -> None:
         """No new connections; messages under way get their answer, deliveries their note; the rest is given back."""
@@ -217,11 +232,21 @@ class Worker:
                 await parts.delivery.drain()
         except TimeoutError:
             log.warning("deliveries were still under way; their claims are freed by others")
+        self._metrics.flush(0)  # what was counted since the last second
 
 
 def _keep(retention: Retention) -> Keep:
     days = (retention.bodies_days, retention.captured_days, retention.history_days)
     return Keep(*(round(number * DAY) for number in days))
+
+
+def _sessions_here(settings: Settings, workers: int) -> int:
+    """How many this worker has descriptors for; says so when that is less than its share."""
+    limit = descriptors.limit()
+    most = descriptors.for_sessions(limit)
+    if most < settings.smtp.node_connections / workers:
+        log.warning("few file descriptors: this bounds sessions", descriptors=limit, sessions_here=most)
+    return most
 
 
 def _one_line(fault: BaseException) -> str:

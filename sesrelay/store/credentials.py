@@ -1,15 +1,15 @@
-"""Users and their access keys as they are kept: secrets only sealed."""
+"""Access keys as they are kept: secrets only sealed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from sesrelay.model.account import KeyListing, KeyStatus
 from sesrelay.model.clock import Micros
 from sesrelay.store.hot import Hot
-from sesrelay.store.schema import access_keys, group_members, user_policies, users
+from sesrelay.store.schema import access_keys
 from sesrelay.store.secrets import Sealed
 from sesrelay.store.transaction import Transaction
 
@@ -78,36 +78,3 @@ def set_key_status(tx: Transaction, access_key_id: str, status: KeyStatus) -> No
 def delete_key(tx: Transaction, access_key_id: str) -> None:
     """Takes a key away for good."""
     tx.change(delete(access_keys).where(access_keys.c.access_key_id == access_key_id))
-
-
-def find_user(tx: Transaction, account_id: str, user_name: str) -> str | None:
-    """The user's name as it was spelled at creation; names differ by more than case (IAM)."""
-    matches = (users.c.account_id == account_id) & (func.lower(users.c.user_name) == user_name.lower())
-    rows = tx.execute(select(users.c.user_name).where(matches))
-    return rows[0].user_name if rows else None
-
-
-def insert_user(tx: Transaction, account_id: str, user_name: str) -> None:
-    """Adds a user who may do nothing yet."""
-    tx.change(insert(users).values(account_id=account_id, user_name=user_name, created_at=tx.now))
-
-
-def delete_user(tx: Transaction, account_id: str, user_name: str) -> None:
-    """Takes a user away, with keys, policies and memberships."""
-    for table in (access_keys, user_policies, group_members, users):
-        tx.change(delete(table).where(table.c.account_id == account_id, table.c.user_name == user_name))
-
-
-def put_policy(tx: Transaction, account_id: str, user_name: str, policy_name: str, document: str) -> None:
-    """Gives a user an IAM policy, in place of one of the same name."""
-    same = user_policies.c
-    tx.change(
-        delete(user_policies).where(
-            same.account_id == account_id, same.user_name == user_name, same.policy_name == policy_name
-        )
-    )
-    tx.change(
-        insert(user_policies).values(
-            account_id=account_id, user_name=user_name, policy_name=policy_name, document=document
-        )
-    )

@@ -12,6 +12,8 @@ from sqlalchemy import select
 
 from sesrelay.model.account import AccountFacts, KeyStatus, VerifiedIdentities
 from sesrelay.model.identity import VERIFIED, IdentityType
+from sesrelay.model.policy import KeyHolder
+from sesrelay.store import policies
 from sesrelay.store.errors import UnknownAccount
 from sesrelay.store.schema import access_keys, account_regions, accounts, identities
 from sesrelay.store.transaction import Transaction
@@ -43,7 +45,7 @@ def load(tx: Transaction, account_id: str, region: str) -> AccountFacts:
             addresses=frozenset(_verified(tx, account_id, region, IdentityType.EMAIL_ADDRESS)),
             domains=frozenset(_verified(tx, account_id, region, IdentityType.DOMAIN)),
         ),
-        active_keys=frozenset(_active_keys(tx, account_id)),
+        active_keys=_active_keys(tx, account_id),
     )
 
 
@@ -69,9 +71,17 @@ def _verified(tx: Transaction, account_id: str, region: str, kind: IdentityType)
     )
 
 
-def _active_keys(tx: Transaction, account_id: str) -> Iterator[str]:
+def _active_keys(tx: Transaction, account_id: str) -> dict[str, KeyHolder]:
+    """Every key that is switched on, by its user: two keys of a user have the same holder."""
     row = access_keys.c
     found = tx.execute(
-        select(row.access_key_id).where(row.account_id == account_id, row.status == KeyStatus.ACTIVE.value)
+        select(row.access_key_id, row.user_name).where(
+            row.account_id == account_id, row.status == KeyStatus.ACTIVE.value
+        )
     )
-    return (key for (key,) in found)
+    if not found:
+        return {}
+    documents = policies.of_users_with_keys(tx, account_id)
+    names = {user_name for _, user_name in found}
+    holders = {name: KeyHolder(name, tuple(documents.get(name, ()))) for name in names}
+    return {access_key_id: holders[user_name] for access_key_id, user_name in found}

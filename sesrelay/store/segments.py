@@ -38,7 +38,7 @@ class BodyMissing(BodyDamaged):
 class Disk:
     """What bodies ask of the operating system; tests bring one that fails."""
 
-    write: Callable[[int, Sequence[bytes | memoryview]], int] = os.writev
+    write: Callable[[int, Sequence[bytes | bytearray | memoryview]], int] = os.writev
     """Octets written; raises OSError."""
     sync: Callable[[int], None] = os.fdatasync
     sync_folder: Callable[[int], None] = os.fsync
@@ -56,10 +56,10 @@ def sync_folder(folder: Path, disk: Disk) -> None:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, buffers: Sequence[bytes], disk: Disk) -> None:
+def write_all(descriptor: int, buffers: Sequence[bytes | bytearray], disk: Disk) -> None:
     """Writes all of ``buffers`` where the file stands, however little the system takes at a time. OSError."""
     for start in range(0, len(buffers), _BUFFERS_AT_ONCE):
-        rest: list[bytes | memoryview] = list(buffers[start : start + _BUFFERS_AT_ONCE])
+        rest: list[bytes | bytearray | memoryview] = list(buffers[start : start + _BUFFERS_AT_ONCE])
         while rest:
             written = disk.write(descriptor, rest)
             while rest and written >= len(rest[0]):

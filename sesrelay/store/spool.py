@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import zlib
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class SpoolWriter:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.lseek(self._descriptor, self._reserved, os.SEEK_SET)
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         """The next octets of the body. OSError: the disk is full or fails; discard."""
         write_all(self._descriptor, [chunk], self._disk)
         self._crc32 = zlib.crc32(chunk, self._crc32)
@@ -62,6 +63,13 @@ def discard(path: str | Path) -> None:
     """Removes a spooled body that was refused. Gone already: all the better."""
     with contextlib.suppress(OSError):  # what stays is swept at the next start
         Path(path).unlink()
+
+
+@contextlib.contextmanager
+def mapped(spooled: SpooledBody) -> Iterator[mmap.mmap]:
+    """The file, to be read and not to be held in memory; the body begins at ``reserved`` and is not empty. OSError."""
+    with Path(spooled.path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as octets:
+        yield octets
 
 
 def put_header(spooled: SpooledBody, disk: Disk) -> int:

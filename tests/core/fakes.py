@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sesrelay.core.accept import Naming
+from sesrelay.core.credentials import GIVEN, SMTP_POLICY
 from sesrelay.model.account import AccountFacts, LimitState, VerifiedIdentities
 from sesrelay.model.clock import Clock
 from sesrelay.model.message import (
@@ -18,6 +19,7 @@ from sesrelay.model.message import (
     Settlement,
     Submission,
 )
+from sesrelay.model.policy import KeyHolder, PolicyDocument
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.credentials import StoredKey
@@ -29,6 +31,12 @@ KEY = "AKIAIOSFODNN7EXAMPLE"
 NAMING = Naming(
     "relay.example.net", (REGION, "eu-west-1"), {r: f"email-smtp.{r}.relay.example.net" for r in (REGION, "eu-west-1")}
 )
+
+
+def holder(*documents: str, user_name: str = "mailer") -> KeyHolder:
+    """A user with these policies; without any with the one that `credentials create` gives."""
+    texts = documents or (GIVEN[SMTP_POLICY],)
+    return KeyHolder(user_name, tuple(PolicyDocument(f"p{number}", text) for number, text in enumerate(texts)))
 
 
 def facts(**changes: Any) -> AccountFacts:
@@ -43,7 +51,7 @@ def facts(**changes: Any) -> AccountFacts:
         "quota": 200,
         "rate": 10.0,
         "verified": VerifiedIdentities(frozenset({"sender@example.com"}), frozenset({"example.org"})),
-        "active_keys": frozenset({KEY}),
+        "active_keys": {KEY: holder()},
     }
     return AccountFacts(**(values | changes))
 

@@ -3,17 +3,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sesrelay.core.accept import Acceptance, Naming
 from sesrelay.model.account import VerifiedIdentities
+from sesrelay.model.clock import SECOND
 from sesrelay.model.message import Origin, SpooledBody
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules import mailboxes, permission
+from sesrelay.rules.policy import Permissions
 from sesrelay.store.errors import DatabaseAway
+from sesrelay.store.spool import SpoolWriter
 from tests.clock import FakeClock
-from tests.core.fakes import ACCOUNT, KEY, NAMING, REGION, FakeHandOver, FakeStore, facts, submission
+from tests.core.fakes import ACCOUNT, KEY, NAMING, REGION, FakeHandOver, FakeStore, facts, holder, submission
+from tests.rules.test_policy import statement, text
 
 
 class Bench:
@@ -111,9 +118,11 @@ async def test_an_address_that_is_named_twice_gets_one_copy_and_counts_once(benc
     assert bench.store.limits.used_24_hours == 1
 
 
+BAD_CONTENT = b"From: sender@example.com\r\nContent-Disposition: attachment; filename=evil.exe\r\n\r\nMZ"
 REFUSALS = [
     (Refusal.NOT_SUBSCRIBED, {"closed": True, "suspended": True}, {}),
-    (Refusal.NOT_AUTHORIZED, {"active_keys": frozenset(), "suspended": True}, {}),
+    (Refusal.NOT_AUTHORIZED, {"active_keys": {}, "suspended": True}, {}),
+    (Refusal.NOT_AUTHORIZED, {"active_keys": {KEY: holder(text(statement("Deny")))}, "suspended": True}, {}),
     (Refusal.SUSPENDED, {"suspended": True}, {"recipients_named": 51}),
     (Refusal.TOO_MANY_RECIPIENTS, {}, {"recipients_named": 51, "mail_from": "no@where.example"}),
     (Refusal.TOO_MANY_RECIPIENTS, {}, {"recipients": tuple(f"{n}@example.net" for n in range(51))}),
@@ -123,6 +132,10 @@ REFUSALS = [
     (Refusal.QUOTA_EXCEEDED, {"quota": 0, "rate": 0.0}, {}),
     (Refusal.MALFORMED, {"closed": True}, {"content": b"From: a@\r\n\r\n"}),
     (Refusal.DUPLICATE_HEADER, {"closed": True}, {"content": b"Subject: a\r\nSubject: b\r\n\r\n"}),
+    (Refusal.MALFORMED, {"closed": True}, {"content": b"To: \r\n\r\n"}),
+    (Refusal.NON_ASCII_ADDRESS, {"closed": True}, {"content": b"Cc: \xc3\xbc@b.example\r\n\r\n"}),
+    (Refusal.NOT_VERIFIED, {"quota": 0}, {"mail_from": "no@where.example", "content": BAD_CONTENT}),
+    (Refusal.UNSUPPORTED_ATTACHMENT, {"quota": 0, "rate": 0.0}, {"content": BAD_CONTENT}),
 ]
 
 
@@ -136,6 +149,69 @@ async def test_the_first_reason_in_the_order_of_the_rules_is_given_and_nothing_i
     assert bench.store.limits == before
     assert not bench.store.orders
     assert bench.hand_over.room == 1000
+
+
+FROM_NEWS_TO_US = text(
+    statement(
+        Condition={
+            "StringEquals": {"ses:FromAddress": "news@example.org", "ses:FromDisplayName": "The News"},
+            "ForAllValues:StringLike": {"ses:Recipients": "*@example.net"},
+            "IpAddress": {"aws:SourceIp": "192.0.2.0/24"},
+            "DateGreaterThan": {"aws:CurrentTime": "2014-01-01T00:00:00Z"},
+        }
+    )
+)
+
+
+async def test_policies_are_asked_about_everything_that_is_known_of_the_message(clock: FakeClock) -> None:
+    bench = Bench(clock, active_keys={KEY: holder(FROM_NEWS_TO_US)})
+    right = {
+        "content": b'From: "The News" <news@example.org>\r\n\r\n',
+        "mail_from": "bounces+1@example.org",
+        "recipients": ("a@example.net", "b@example.net"),
+        "client_address": "192.0.2.1",
+    }
+    await bench.acceptance.accept(submission(**right))
+    for wrong in (
+        {"content": b"From: The News <old@example.org>\r\n\r\n"},
+        {"content": b"From: Old News <news@example.org>\r\n\r\n"},
+        {"content": b"From: The News <news@example.org>, The News <old@example.org>\r\n\r\n"},
+        {"recipients": ("a@example.net", "b@example.com")},
+        {"client_address": "198.51.100.1"},
+    ):
+        refused = await bench.refusal(**(right | wrong))
+        assert refused.refusal is Refusal.NOT_AUTHORIZED, wrong
+        assert refused.details == (
+            f"arn:aws:iam::{ACCOUNT}:user/mailer",
+            "ses:SendRawEmail",
+            f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/example.org",
+        )
+    clock.set_wall(1_300_000_000 * SECOND)
+    assert (await bench.refusal(**right)).refusal is Refusal.NOT_AUTHORIZED
+
+
+async def test_a_message_without_from_is_its_envelope_senders(clock: FakeClock) -> None:
+    own = text(statement(Condition={"StringEquals": {"ses:FromAddress": "sender@example.com"}}))
+    bench = Bench(clock, active_keys={KEY: holder(own)})
+    await bench.acceptance.accept(submission(b"Subject: x\r\n\r\n"))
+    assert (await bench.refusal(content=b"Subject: x\r\n\r\n", mail_from="a@example.org")).details[0].endswith("mailer")
+
+
+async def test_a_policy_that_changed_meanwhile_is_judged_again_in_the_transaction(bench: Bench) -> None:
+    bench.store.binding = facts(version=2, active_keys={KEY: holder(text(statement("Deny")))})
+    assert (await bench.refusal()).refusal is Refusal.NOT_AUTHORIZED
+
+
+async def test_nothing_is_asked_for_a_user_who_may_always_send(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hot path: no context is built, no statement looked at."""
+
+    def fail(*_: Any) -> None:
+        raise AssertionError
+
+    await bench.acceptance.accept(submission())
+    monkeypatch.setattr(permission, "check", fail)
+    monkeypatch.setattr(Permissions, "decide", fail)
+    await bench.acceptance.accept(submission())
 
 
 async def test_all_failing_identities_are_named_together_as_they_were_spelled(clock: FakeClock) -> None:
@@ -227,7 +303,56 @@ async def test_a_spooled_body_gets_its_header_rewritten_and_stays_where_it_is(be
 
 async def test_a_spooled_message_whose_header_never_ends_is_refused(bench: Bench) -> None:
     refused = await bench.refusal(content=SpooledBody(b"A: b\r\n" * 50_000, "/spool/1", 4096, 300_000, 7))
-    assert (refused.refusal, refused.details) == (Refusal.MALFORMED, ("Message header is too long",))
+    assert refused.refusal is Refusal.HEADER_TOO_LONG
+
+
+def of_two_parts(octets: int, extension: str) -> bytes:
+    """A multipart, without its header."""
+    text = b"\r\n" + b"text\r\n" * (octets // 6)
+    return (
+        b"--b\r\n"
+        + text
+        + b"--b\r\nContent-Disposition: a; filename=x."
+        + extension.encode()
+        + b"\r\n\r\nx\r\n--b--\r\n"
+    )
+
+
+MULTIPART = b"From: sender@example.com\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+
+
+@pytest.mark.parametrize("octets", [100, 100_000])
+async def test_what_must_not_be_in_a_message_is_found_in_memory(bench: Bench, octets: int) -> None:
+    refused = await bench.refusal(content=MULTIPART + b"\r\n" + of_two_parts(octets, "exe"))
+    assert (refused.refusal, refused.details) == (Refusal.UNSUPPORTED_ATTACHMENT, ("exe", "part 2"))
+    await bench.acceptance.accept(submission(MULTIPART + b"\r\n" + of_two_parts(octets, "pdf")))
+
+
+@pytest.mark.parametrize("between", [b"", b"no field\r\n"])
+async def test_and_in_the_spool(bench: Bench, tmp_path: Path, between: bytes) -> None:
+    def spooled(extension: str) -> SpooledBody:
+        writer = SpoolWriter(tmp_path / extension, MULTIPART + between + b"\r\n")
+        writer.write(of_two_parts(300_000, extension))
+        return writer.finish()
+
+    refused = await bench.refusal(content=spooled("exe"))
+    assert (refused.refusal, refused.details) == (Refusal.UNSUPPORTED_ATTACHMENT, ("exe", "part 2"))
+    await bench.acceptance.accept(submission(content=spooled("pdf")))
+
+
+async def test_a_spooled_message_without_a_body_has_no_parts_and_one_that_is_gone_is_our_trouble(bench: Bench) -> None:
+    empty = SpooledBody(MULTIPART + b"\r\n", "/spool/gone", 4096, 0, 0)
+    assert (await bench.refusal(content=empty)).refusal is Refusal.MISSING_START_BOUNDARY
+    gone = SpooledBody(MULTIPART + b"\r\n", "/spool/gone", 4096, 300_000, 7)
+    assert (await bench.refusal(content=gone)).refusal is Refusal.UNAVAILABLE
+
+
+async def test_the_relays_own_reports_may_hold_a_delivery_status(bench: Bench) -> None:
+    report = b"From: MAILER-DAEMON@x.example\r\nContent-Type: message/delivery-status\r\n\r\nAction: failed\r\n"
+    assert (await bench.refusal(content=report.replace(b"MAILER-DAEMON@x.example", b"sender@example.com"))).refusal is (
+        Refusal.DELIVERY_STATUS
+    )
+    await bench.acceptance.accept(submission(report, origin=Origin.RELAY, mail_from="", access_key_id=""))
 
 
 async def test_a_huge_header_is_read_all_the_same(bench: Bench) -> None:
@@ -271,3 +396,21 @@ async def test_a_message_without_from_is_judged_by_its_envelope_sender(bench: Be
     assert message.header_from == "sender@example.com"
     assert b"\r\nFrom: sender@example.com\r\n" in bytes(message.content)  # type: ignore[arg-type]
     assert message.access_key_id == KEY
+
+
+@pytest.mark.parametrize(("length", "aside"), [(100, False), (3000, True)])
+async def test_a_long_list_of_senders_is_not_read_on_the_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, length: int, aside: bool
+) -> None:
+    threads: set[int] = set()
+    parse = mailboxes.parse
+
+    def watched(field: bytes) -> tuple[mailboxes.Mailbox, ...]:
+        threads.add(threading.get_ident())
+        return parse(field)
+
+    monkeypatch.setattr(mailboxes, "parse", watched)
+    senders = ", ".join(["sender@example.com"] * (length // 20)).encode()
+    await bench.acceptance.accept(submission(b"From: " + senders + b"\r\n\r\nBody\r\n"))
+    assert (threading.get_ident() in threads) is not aside
+    assert bench.store.orders[0].message.header_from == "sender@example.com"

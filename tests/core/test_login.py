@@ -15,7 +15,8 @@ from sesrelay.store.errors import DatabaseAway
 from sesrelay.store.keyring import new_keyring
 from sesrelay.store.secrets import seal
 from tests.clock import FakeClock
-from tests.core.fakes import ACCOUNT, KEY, REGION, FakeStore, facts
+from tests.core.fakes import ACCOUNT, KEY, REGION, FakeStore, facts, holder
+from tests.rules.test_policy import statement, text
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 KEYRING = new_keyring(os.urandom)
@@ -81,6 +82,39 @@ async def test_every_answer_costs_one_decryption_and_one_derivation(
     with contextlib.suppress(Refused):
         await desk.login(key_id, password.encode(), REGION)
     assert done == ["unseal", "derive"]
+
+
+SENDS_FROM_THE_OFFICE = text(statement(Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}))
+
+
+async def test_who_may_never_send_from_here_is_told_so_after_the_right_password(
+    desk: LoginDesk, store: FakeStore
+) -> None:
+    store.known = facts(active_keys={KEY: holder(SENDS_FROM_THE_OFFICE)})
+    password = smtp_password(SECRET).encode()
+    assert await desk.login(KEY, password, REGION, "192.0.2.7")
+    with pytest.raises(Refused, match="may-not-send"):
+        await desk.login(KEY, password, REGION, "198.51.100.7")
+    with pytest.raises(Refused, match="bad-credentials"):
+        await desk.login(KEY, b"wrong", REGION, "198.51.100.7")
+
+
+async def test_a_permission_that_has_just_been_given_counts(desk: LoginDesk, store: FakeStore) -> None:
+    store.known = facts(active_keys={KEY: holder(text(statement(action="ses:GetSendQuota")))})
+    assert await refusal(desk, KEY, smtp_password(SECRET)) is Refusal.MAY_NOT_SEND
+    store.binding = facts()
+    assert await desk.login(KEY, smtp_password(SECRET).encode(), REGION)
+
+
+async def test_a_key_that_is_taken_back_while_it_is_looked_at_is_wrong(desk: LoginDesk, store: FakeStore) -> None:
+    store.known = facts(active_keys={})
+    assert await refusal(desk, KEY, smtp_password(SECRET)) is Refusal.BAD_CREDENTIALS
+
+
+async def test_a_key_that_has_just_been_made_opens(desk: LoginDesk, store: FakeStore) -> None:
+    store.known = facts(active_keys={})
+    store.binding = facts()
+    assert await desk.login(KEY, smtp_password(SECRET).encode(), REGION)
 
 
 async def test_a_closed_account_is_told_only_to_who_has_the_password(desk: LoginDesk, store: FakeStore) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from sesrelay.core import accounts, credentials, identities
+from sesrelay.core import accounts, credentials, identities, policies, users
 from sesrelay.core.relay import Relay
 from sesrelay.events.publisher import Publisher
 from sesrelay.model.account import AccessKey, KeyStatus
 from sesrelay.model.message import AttemptResult, Claim, Origin, RecipientState, Submission
+from sesrelay.model.policy import Owner
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.model.reply import Reply, Scope, Stage
 from sesrelay.rules.credentials import smtp_password
@@ -23,6 +24,7 @@ from sesrelay.store.keyring import new_keyring
 from sesrelay.store.transaction import Transaction
 from tests.clock import FakeClock
 from tests.core.fakes import ACCOUNT, NAMING, REGION, FakeHandOver, submission
+from tests.rules.test_policy import statement, text
 
 KEYRING = new_keyring(os.urandom)
 
@@ -98,6 +100,65 @@ async def test_what_changed_counts_at_the_next_message_of_an_open_session(proces
     assert await process.outcome() is Refusal.NOT_VERIFIED
     await process.store.write(lambda tx: credentials.delete(tx, ACCOUNT, process.key.access_key_id))
     assert await process.outcome() is Refusal.NOT_AUTHORIZED
+
+
+async def test_a_key_that_was_brought_along_opens_with_both_of_its_old_passwords(process: Process) -> None:
+    """BEY-1: both passwords are SES's own of that secret (ses-facts §2)."""
+    brought = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+    await process.store.write(
+        lambda tx: credentials.create(tx, ACCOUNT, "old-app", brought, keyring=KEYRING, chance=os.urandom)
+    )
+    for password in (
+        b"An60U4ZD3sd4fg+FvXUjayOipTt8LO4rUUmhpdX6ctDy",
+        b"BLBM/9hSUELfq8Gw+rU1YcBjkOxGbhT2XG763xVLGWL9",
+    ):
+        login = await process.relay.login(brought[0], password, REGION, "192.0.2.1")
+        assert login.user_name == "old-app"
+    assert await process.outcome(access_key_id=brought[0]) is None
+
+
+async def test_a_key_that_another_process_deletes_stops_at_the_next_message(
+    process: Process, another: Callable[..., Awaitable[Store]]
+) -> None:
+    assert await process.outcome() is None
+    operator = await another()
+    await operator.write(lambda tx: credentials.delete(tx, ACCOUNT, "mailer"))
+    assert await process.outcome() is Refusal.NOT_AUTHORIZED
+
+
+async def test_what_another_process_does_to_policies_counts_at_the_next_message(
+    process: Process, another: Callable[..., Awaitable[Store]]
+) -> None:
+    operator = await another()
+    user, group = Owner("mailer"), Owner("Everybody", is_group=True)
+    to_us = text(statement(Condition={"ForAllValues:StringLike": {"ses:Recipients": "*@example.net"}}))
+    elsewhere = {"recipients": ("to@example.org",)}
+    assert await process.outcome(**elsewhere) is None
+    await operator.write(lambda tx: policies.put(tx, ACCOUNT, user, None, to_us))
+    assert await process.outcome(**elsewhere) is Refusal.NOT_AUTHORIZED
+    assert await process.outcome() is None
+    await operator.write(lambda tx: users.create_group(tx, ACCOUNT, "Everybody"))
+    deny = text(statement("Deny", resource="arn:aws:ses:*:*:identity/me@example.com"))
+    await operator.write(lambda tx: policies.put(tx, ACCOUNT, group, "NotMe", deny))
+    assert await process.outcome() is None
+    await operator.write(lambda tx: users.add_to_group(tx, ACCOUNT, "everybody", "mailer"))
+    assert await process.outcome() is Refusal.NOT_AUTHORIZED
+    await operator.write(lambda tx: policies.remove(tx, ACCOUNT, group, "NotMe"))
+    assert await process.outcome() is None
+    await operator.write(lambda tx: users.remove_from_group(tx, ACCOUNT, "Everybody", "mailer"))
+    await operator.write(lambda tx: policies.remove(tx, ACCOUNT, user, None))
+    assert await process.outcome() is Refusal.NOT_AUTHORIZED
+
+
+async def test_the_client_s_address_is_what_a_policy_is_asked_about(process: Process) -> None:
+    office = text(statement(Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}))
+    await process.store.write(lambda tx: policies.put(tx, ACCOUNT, Owner("mailer"), None, office))
+    assert await process.outcome(client_address="192.0.2.1") is None
+    assert await process.outcome(client_address="198.51.100.1") is Refusal.NOT_AUTHORIZED
+    password = smtp_password(process.key.secret).encode()
+    assert await process.relay.login(process.key.access_key_id, password, REGION, "192.0.2.1")
+    with pytest.raises(Refused, match="may-not-send"):
+        await process.relay.login(process.key.access_key_id, password, REGION, "198.51.100.1")
 
 
 async def test_a_change_by_another_process_counts_at_once(

@@ -8,16 +8,15 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.peers.guide import block, filled
+from tests.peers.samples import assert_only_the_relays_fields_differ, marked
 from tests.standins.next_hop import NextHop
 from tests.standins.relay import ENDPOINT, RelayStandIn, free_port
-
-pytest.register_assert_rewrite("tests.peers.samples")
-from tests.peers.samples import assert_only_the_relays_fields_differ, marked  # noqa: E402 - shows what differs
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sesrelay-peers"
 """Where tests/peers/install unpacks."""
@@ -25,6 +24,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sesr
 ARRIVAL_SECONDS = 15
 
 Check = Callable[[str, Callable[[str], object]], None]
+Arrived = Callable[[str], bytes]
 
 
 def lacking(reason: str) -> None:
@@ -58,6 +58,39 @@ def library(folder: Path, name: str) -> Path:
     return found
 
 
+def own_environment(programs: Path, folder: Path) -> dict[str, str]:
+    """For a program of those that were unpacked: its own libraries, and the relay found by its name (not for node)."""
+    (folder / "hosts").write_text(f"127.0.0.1 {ENDPOINT}\n")
+    wrapper = library(programs, "libnss_wrapper.so")
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LD_LIBRARY_PATH": f"{wrapper.parent}:{programs / 'lib' / wrapper.parent.name}",
+        "LD_PRELOAD": str(wrapper),
+        "NSS_WRAPPER_HOSTS": str(folder / "hosts"),
+    }
+
+
+def perl_libraries(programs: Path) -> str:
+    """Where the unpacked modules are, and those of Perl itself on a machine that has the least of it."""
+    places = ("usr/share/perl5", "usr/lib/*/perl5/*", "usr/share/perl/5.*", "usr/lib/*/perl/5.*")
+    return os.pathsep.join(str(path) for place in places for path in sorted(programs.glob(place)))
+
+
+def run(arguments: Sequence[str | Path], environment: Mapping[str, str], text: str | bytes = "") -> str:
+    """What the program prints. It has to end well."""
+    ended = subprocess.run(
+        arguments,
+        env=dict(environment),
+        input=text if isinstance(text, bytes) else text.encode(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, (ended.stdout + ended.stderr).decode(errors="replace")
+    return ended.stdout.decode()
+
+
 @pytest.fixture(scope="session")
 def hop() -> Iterator[NextHop]:
     """Where all mail goes in the end."""
@@ -77,9 +110,12 @@ def tunnel(tmp_path_factory: pytest.TempPathFactory, relay: RelayStandIn) -> Ite
     """The guide's "Setting Up a Secure Tunnel": stunnel adds TLS for those who have none; its port."""
     programs, folder, port = unpacked("stunnel"), tmp_path_factory.mktemp("tunnel"), free_port()
     (folder / "stunnel.conf").write_text(
-        f"foreground = yes\npid =\n"
-        f"[smtp-tls-wrapper]\naccept = 127.0.0.1:{port}\nclient = yes\nconnect = 127.0.0.1:{relay.tls_port}\n"
-        f"sni = {ENDPOINT}\ncheckHost = {ENDPOINT}\nverifyChain = yes\nCAfile = {relay.ca}\n"
+        "foreground = yes\npid =\n"
+        + filled(
+            block("stunnel", "stunnel.conf"),
+            relay,
+            {":2525": f":{port}", f"{ENDPOINT}:465": f"127.0.0.1:{relay.tls_port}"},
+        )
     )
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library(programs, "libwrap.so.0").parent)}
     with (folder / "log").open("wb") as log:
@@ -105,16 +141,26 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def arrives_unchanged(hop: NextHop) -> Check:
+def arrived(hop: NextHop) -> Arrived:
+    """``arrived(mark)``: the one message that has these words in it."""
+
+    def wait(mark: str) -> bytes:
+        octets = mark.encode()
+        copies = hop.wait_for(lambda some: any(octets in copy.content for copy in some), ARRIVAL_SECONDS)
+        (copy,) = (copy for copy in copies if octets in copy.content)
+        return copy.content
+
+    return wait
+
+
+@pytest.fixture
+def arrives_unchanged(arrived: Arrived) -> Check:
     """``arrives_unchanged(sample, send)``: what ``send(message)`` sends comes out at the other end as it went in."""
 
     def check(sample: str, send: Callable[[str], object]) -> None:
         mark = uuid.uuid4().hex
         sent = marked(sample, mark)
         send(sent)
-        field = f"X-Mark: {mark}\r\n".encode()
-        copies = hop.wait_for(lambda some: any(field in copy.content for copy in some), ARRIVAL_SECONDS)
-        (copy,) = (copy for copy in copies if field in copy.content)
-        assert_only_the_relays_fields_differ(sent, copy.content)
+        assert_only_the_relays_fields_differ(sent, arrived(f"X-Mark: {mark}\r\n"))
 
     return check

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.conftest import Check, lacking, library, unpacked
+from tests.peers.guide import CA, block, filled
 from tests.peers.samples import RECIPIENT, SAMPLES, SENDER
 from tests.standins.relay import ENDPOINT, RelayStandIn
 
@@ -25,71 +26,55 @@ trusted_users = root
 domainlist local_domains =
 tls_advertise_hosts =
 deliver_drop_privilege = true
-keep_environment = LD_PRELOAD : LD_LIBRARY_PATH : ^NSS_WRAPPER
+keep_environment = LD_PRELOAD : LD_LIBRARY_PATH : ^NSS_WRAPPER : ^RESOLV_WRAPPER
 
 begin routers
 
-send_via_ses:
-driver = manualroute
-domains = ! +local_domains
-transport = ses_smtp
-self = send
-route_list = * {host} byname
-
+{router}
 begin transports
 
-ses_smtp:
-driver = smtp
-port = {port}
-{encryption}
+{transport}
 begin retry
 
 * * F,1h,1m
 
 begin authenticators
 
-ses_login:
-driver = plaintext
-public_name = LOGIN
-client_send = : {user_name} : {password}
+{authenticator}
 """
 
-ENCRYPTION = {
-    "STARTTLS": """\
-hosts_require_auth = $host_address
-hosts_require_tls = $host_address
-tls_verify_certificates = {folder}/ca.pem
-tls_verify_hosts = *
-""",
-    "secure tunnel": """\
-hosts_require_auth = localhost
-hosts_avoid_tls = localhost
-""",
+THE_GUIDES_LINES = {
+    "STARTTLS": (block("Exim by STARTTLS", "router"), block("Exim by STARTTLS", "transport")),
+    "secure tunnel": (block("Exim through stunnel", "router"), block("Exim through stunnel", "transport")),
 }
+AUTHENTICATOR = block("Exim by STARTTLS", "authenticator")
 
 
 class Exim:
     """Unpacked Exim with a spool and a configuration of its own. It delivers in the foreground: no daemon."""
 
-    def __init__(self, folder: Path, way: str, host: str, port: int, relay: RelayStandIn) -> None:
-        self.way, self.host = way, host
+    def __init__(self, folder: Path, way: str, tunnel: int | None, relay: RelayStandIn) -> None:
+        self.way, self.host = way, "localhost" if tunnel else ENDPOINT
         self._folder = folder
         self._programs = unpacked("exim")
         for name in ("spool", "log"):
             (folder / name).mkdir()
             os.chown(folder / name, 8, 8)
+        router, transport = THE_GUIDES_LINES[way]
+        if not tunnel:  # the relay is on this machine
+            router = filled(router, relay, {"transport = ses_smtp\n": "transport = ses_smtp\nself = send\n"})
+        places = {"2525": tunnel} if tunnel else {"587": relay.starttls_port, CA: folder / "ca.pem"}
         configuration = CONFIGURATION.format(
             folder=folder,
-            host=host,
-            port=port,
-            encryption=ENCRYPTION[way].format(folder=folder),
-            user_name=relay.user_name,
-            password=relay.password.replace("^", "^^"),
+            router=router,
+            transport=filled(transport, relay, places),
+            authenticator=filled(AUTHENTICATOR, relay, {"PASSWORD": relay.password.replace("^", "^^")}),
         )
         (folder / "ca.pem").write_bytes(relay.ca.read_bytes())
         (folder / "exim.conf").write_text(configuration)
         (folder / "exim.conf").chmod(0o600)
         (folder / "hosts").write_text(f"127.0.0.1 {ENDPOINT}\n127.0.0.1 localhost\n")
+        (folder / "dns").write_text(f"A {ENDPOINT} 127.0.0.1\nA localhost 127.0.0.1\n")
         # Debian's Exim insists on a user of its own: here it is `mail` by another name.
         (folder / "passwd").write_text("root:x:0:0::/:/bin/sh\nmail:x:8:8::/:/bin/sh\nDebian-exim:x:8:8::/:/bin/sh\n")
         (folder / "group").write_text("root:x:0:\nmail:x:8:\nDebian-exim:x:8:\n")
@@ -99,7 +84,10 @@ class Exim:
         environment = {
             "PATH": os.environ["PATH"],
             "LD_LIBRARY_PATH": str(library(self._programs, "libidn.so.12").parent),
-            "LD_PRELOAD": str(library(self._programs, "libnss_wrapper.so")),
+            "LD_PRELOAD": " ".join(
+                str(library(self._programs, name)) for name in ("libnss_wrapper.so", "libresolv_wrapper.so")
+            ),
+            "RESOLV_WRAPPER_HOSTS": str(self._folder / "dns"),
             **{f"NSS_WRAPPER_{name.upper()}": str(self._folder / name) for name in ("hosts", "passwd", "group")},
         }
         ended = subprocess.run(
@@ -121,16 +109,15 @@ class Exim:
         return "".join(path.read_text() for path in sorted((self._folder / "log").iterdir()))
 
 
-@pytest.fixture(scope="module", params=ENCRYPTION)
+@pytest.fixture(scope="module", params=THE_GUIDES_LINES)
 def exim(request: pytest.FixtureRequest, open_folder: Path, relay: RelayStandIn) -> Exim:
     if os.geteuid() != 0:
         lacking("Exim with a configuration of its own delivers as root only")
     folder = open_folder / request.param.replace(" ", "-")
     folder.mkdir()
     folder.chmod(0o711)
-    if request.param == "STARTTLS":
-        return Exim(folder, request.param, ENDPOINT, relay.starttls_port, relay)
-    return Exim(folder, request.param, "localhost", request.getfixturevalue("tunnel"), relay)
+    tunnel = request.getfixturevalue("tunnel") if request.param == "secure tunnel" else None
+    return Exim(folder, request.param, tunnel, relay)
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.conftest import Check, lacking, library, unpacked
+from tests.peers.guide import block, filled
 from tests.peers.samples import RECIPIENT, SAMPLES, SENDER
 from tests.standins.relay import ENDPOINT, RelayStandIn
 
@@ -21,23 +22,12 @@ pytestmark = pytest.mark.peers
 OWNER, GROUP = "mail", "news"
 
 THE_GUIDES_LINES = {
-    "STARTTLS": """\
-relayhost = {destination}
-smtp_sasl_auth_enable = yes
-smtp_sasl_security_options = noanonymous
-smtp_sasl_password_maps = hash:{etc}/sasl_passwd
-smtp_use_tls = yes
-smtp_tls_security_level = encrypt
-smtp_tls_note_starttls_offer = yes
-smtp_tls_CAfile = {ca}
-""",
-    "secure tunnel": """\
-relayhost = {destination}
-smtp_sasl_auth_enable = yes
-smtp_sasl_security_options = noanonymous
-smtp_tls_security_level = may
-smtp_sasl_password_maps = hash:{etc}/sasl_passwd
-""",
+    "STARTTLS": (block("Postfix by STARTTLS", "main.cf"), block("Postfix by STARTTLS", "sasl_passwd")),
+    "STARTTLS checked": (
+        block("Postfix by STARTTLS, the relay's name checked", "main.cf"),
+        block("Postfix by STARTTLS, the relay's name checked", "sasl_passwd"),
+    ),
+    "secure tunnel": (block("Postfix through stunnel", "main.cf"), block("Postfix through stunnel", "sasl_passwd")),
 }
 
 THIS_MACHINES_LINES = """\
@@ -88,17 +78,20 @@ postlog unix-dgram n - n - 1 postlogd
 class Postfix:
     """Unpacked Postfix with a queue and a configuration of its own."""
 
-    def __init__(self, folder: Path, way: str, destination: str, relay: RelayStandIn) -> None:
-        self.folder, self.etc, self.destination = folder, folder / "etc", destination
+    def __init__(self, folder: Path, way: str, tunnel: int | None, relay: RelayStandIn) -> None:
+        self.folder, self.etc, self.way = folder, folder / "etc", way
+        self.next = f"127.0.0.1[127.0.0.1]:{tunnel}" if tunnel else f"{ENDPOINT}[127.0.0.1]:{relay.starttls_port}"
         self._programs = unpacked("postfix")
         self._lay_out()
         places = {"folder": folder, "etc": self.etc, "programs": self._programs}
-        guide = THE_GUIDES_LINES[way].format(destination=destination, ca=relay.ca, **places)
-        (self.etc / "main.cf").write_text(guide + THIS_MACHINES_LINES.format(**places))
+        port = {":2525": f":{tunnel}"} if tunnel else {":587": f":{relay.starttls_port}"}
+        main, secrets = THE_GUIDES_LINES[way]
+        main = filled(main, relay, {**port, "/etc/postfix": self.etc})
+        (self.etc / "main.cf").write_text(main + THIS_MACHINES_LINES.format(**places))
         (self.etc / "master.cf").write_text(MASTER)
         (self.etc / "hosts").write_text(f"127.0.0.1 {ENDPOINT}\n")
         passwords = self.etc / "sasl_passwd"
-        passwords.write_text(f"{destination} {relay.user_name}:{relay.password}\n")
+        passwords.write_text(filled(secrets, relay, port))
         self._run("usr/sbin/postmap", f"hash:{passwords}")
         passwords.unlink()  # as the guide recommends
 
@@ -180,14 +173,11 @@ class Postfix:
 def postfix(request: pytest.FixtureRequest, open_folder: Path, relay: RelayStandIn) -> Iterator[Postfix]:
     if os.geteuid() != 0:
         lacking("Postfix runs as root only")
-    if request.param == "STARTTLS":
-        destination = f"{ENDPOINT}:{relay.starttls_port}"
-    else:
-        destination = f"127.0.0.1:{request.getfixturevalue('tunnel')}"
+    tunnel = request.getfixturevalue("tunnel") if request.param == "secure tunnel" else None
     folder = open_folder / request.param.replace(" ", "-")
     folder.mkdir()
     folder.chmod(0o711)
-    made = Postfix(folder, request.param, destination, relay)
+    made = Postfix(folder, request.param, tunnel, relay)
     made.start()
     yield made
     made.stop()
@@ -204,8 +194,7 @@ def test_postfix_relays_a_message(postfix: Postfix, arrives_unchanged: Check, sa
 
 def test_postfix_logs_our_message_id(postfix: Postfix, arrives_unchanged: Check) -> None:
     arrives_unchanged(SAMPLES["plain"], postfix.send)
-    host, _, port = postfix.destination.partition(":")
     eventually = time.monotonic() + 10
-    while f"relay={host}[127.0.0.1]:{port}" not in postfix.log or "status=sent (250 Ok 0100" not in postfix.log:
+    while f"relay={postfix.next}" not in postfix.log or "status=sent (250 Ok 0100" not in postfix.log:
         assert time.monotonic() < eventually, postfix.log
         time.sleep(0.05)

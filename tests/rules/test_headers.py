@@ -101,7 +101,20 @@ def test_what_was_read_on_the_way() -> None:
         2,
         {"X-SES-MESSAGE-TAGS": "first=1, second=2"},
         "abc",
+        addresses=[],
     )
+
+
+def test_what_says_what_the_body_is_and_who_is_written_to_is_read_too() -> None:
+    read = rewrite(
+        b"Content-Type: text/html;\r\n charset=x\r\nTO: a@b\r\ncontent-disposition:inline\r\nReply-To: r@s\r\n"
+        b"Content-Transfer-Encoding: base64\r\nTo: c@d,\r\n e@f\r\nCc: g@h\r\n\r\nTo: not me\r\n",
+        STAMP,
+    )
+    assert read.content == (b" text/html;\r\n charset=x", b"inline", b" base64")
+    assert read.addresses == [
+        (b"to", b" a@b"), (b"to", b" c@d,\r\n e@f"), (b"cc", b" g@h"), (b"reply-to", b" r@s"),
+    ]  # fmt: skip
 
 
 def test_an_absent_field_is_told_from_an_empty_one() -> None:
@@ -109,7 +122,10 @@ def test_an_absent_field_is_told_from_an_empty_one() -> None:
     assert rewrite(b"From:\r\nSender: \r\n\r\n", STAMP).header_from == b""
 
 
-REPEATABLE = {"received", "bcc", "feedback-id", "x-sesrelay-invocation-id"}
+REPEATABLE = {
+    *("received", "bcc", "feedback-id", "x-sesrelay-invocation-id"),
+    *("to", "cc", "resent-from", "resent-sender", "resent-to", "resent-cc"),
+}
 ONCE = sorted(name.decode() for name in ACTIONS if not name.startswith(b"x-ses-") and name.decode() not in REPEATABLE)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from email.headerregistry import HeaderRegistry
 from email.utils import getaddresses
@@ -110,7 +112,8 @@ def test_mailboxes_that_are_taken(field: bytes, expected: list[str] | None) -> N
 def test_what_is_refused_is_refused_in_javamails_words(field: bytes, words: str) -> None:
     with pytest.raises(Refused) as caught:
         mailboxes.parse(field)
-    assert (caught.value.refusal, caught.value.details) == (Refusal.MALFORMED, (words,))
+    refusal = Refusal.MALFORMED if field.isascii() else Refusal.NON_ASCII_ADDRESS
+    assert (caught.value.refusal, caught.value.details) == (refusal, (words,))
 
 
 def test_a_field_of_unreasonable_length_is_not_read() -> None:
@@ -179,4 +182,137 @@ def test_whatever_comes_is_taken_or_refused_by_name(field: bytes) -> None:
         refusal: Refusal | None = refused.refusal
     else:
         refusal = Refusal.MALFORMED if found else None
-    assert refusal is Refusal.MALFORMED
+    assert refusal in (Refusal.MALFORMED, Refusal.NON_ASCII_ADDRESS)
+
+
+def filled(head: bytes, piece: bytes, tail: bytes, octets: int) -> bytes:
+    """A field of at most so many octets, most of it one thing again and again."""
+    return head + piece * ((octets - len(head) - len(tail)) // len(piece)) + tail
+
+
+HOSTILE = [
+    (b"", b"a@b,", b""),
+    (b"", b"a@b.example,", b""),
+    (b"", b"N <a@b.example>,", b""),
+    (b'"', b"\\x", b'" <a@b.example>'),
+    (b"a@b.example (", b"()", b")"),
+    (b"a@b.example", b"()", b""),
+    (b"a@b.example ", b"(", b""),
+    (b'"', b"x", b'"@b.example'),
+    (b"a@", b"x.", b"_"),
+    (b"a@[", b"x", b"]"),
+    (b"", b"a@b ", b"<c@d.example>"),
+    (b"", b"@", b"<c@d.example>"),
+    (b"<", b"@a.b,", b"@c.d:a@b.example>"),
+    (b"x:", b"a@b;x:", b"a@b;"),
+    (b"", b"[]", b" <c@d.example>"),
+    (b"", b'""', b" <c@d.example>"),
+    (b"", b'"" ', b""),
+    (b"", b",", b"c@d.example"),
+    (b"<", b'""', b"@c.d>"),
+    (b"<", b"\\", b""),
+    (b'"', b"x", b""),
+    (b"", b"x ", b"<c@d.example> "),
+    (b"a", b"\r\n ", b"<c@d.example>"),
+]
+
+
+def lines_run(function: Callable[[bytes], object], field: bytes) -> int:
+    """How many lines of ours a call runs: its work, however busy the machine is."""
+    count = 0
+
+    def trace(frame: object, event: str, argument: object) -> object:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)  # type: ignore[arg-type]
+    try:
+        outcome(function, field)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize(("head", "piece", "tail"), HOSTILE)
+def test_the_work_for_a_hostile_field_grows_with_its_length_and_no_more(head: bytes, piece: bytes, tail: bytes) -> None:
+    small, large = (lines_run(mailboxes._parse, filled(head, piece, tail, octets)) for octets in (2000, 16_000))
+    assert large <= 8.8 * small
+    assert small <= 32_000, "a field that is read on the event loop"
+
+
+@pytest.mark.parametrize("piece", [b"(", b"<", b'"', b"[", b"\\", b'"\\', b'<"', b"a.", b"a@", b"(a", b"x <"])
+def test_no_pattern_tries_again_and_again(piece: bytes) -> None:
+    """Lines say nothing of a pattern that goes back: eight times the octets may take eight times as long, not sixty."""
+    seconds = [
+        min(seconds_of(lambda field=field: outcome(mailboxes._parse, field)) for _ in range(5))
+        for field in (piece * (2000 // len(piece)), piece * (16_000 // len(piece)))
+    ]
+    assert seconds[1] <= 30 * max(seconds[0], 2e-5)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b" a@b.example",
+        b' "Doe, John" <j@d.example>,\r\n\t<x@y.example> , J\xc3\xb6rg <z@y.example>\r\n',
+        b" undisclosed-recipients:;",
+        b" Friends: a@b.example, C <c@d.example>;, e@f.example",
+        b' "a \\" b" <a@b.example> (comment)',
+        b" " + b"Some One <someone@somewhere.example>,\r\n " * 5000 + b"a@b.example",
+    ],
+    ids=lambda body: body[:20],
+)
+def test_lists_of_addresses_that_pass(body: bytes) -> None:
+    for name in (b"to", b"cc", b"reply-to"):
+        mailboxes.check_lists([(name, body)])
+
+
+@pytest.mark.parametrize(
+    ("body", "refusal", "words"),
+    [
+        (b" J\xc3\xb6rg@b.example", Refusal.NON_ASCII_ADDRESS, "Local address contains control or whitespace"),
+        (b" a@b.example, <x@\xc3\xbc.example>", Refusal.NON_ASCII_ADDRESS, "Domain contains control or whitespace"),
+        (b' "J\xc3\xb6rg"@b.example', Refusal.NON_ASCII_ADDRESS, "Local address contains control or whitespace"),
+        (b" a@[\xc3\xbc]", Refusal.NON_ASCII_ADDRESS, "Domain contains control or whitespace"),
+        (b" Doe, John <j@d.example>", Refusal.MALFORMED, "Missing final '@domain'"),
+        (b" a@b.example.", Refusal.MALFORMED, "Domain ends with dot"),
+        (b" <a@b.example", Refusal.MALFORMED, "Missing '>'"),
+        (b" (" * 9000, Refusal.MALFORMED, "Illegal address"),
+    ],
+    ids=lambda value: str(value)[:25],
+)
+def test_lists_of_addresses_that_are_refused(body: bytes, refusal: Refusal, words: str) -> None:
+    with pytest.raises(Refused) as caught:
+        mailboxes.check_lists([(b"cc", b" fine@b.example"), (b"reply-to", body)])
+    assert (caught.value.refusal, caught.value.details) == (refusal, (words,))
+
+
+def test_only_to_must_not_be_empty() -> None:
+    mailboxes.check_lists([(b"cc", b""), (b"reply-to", b" \r\n ")])
+    with pytest.raises(Refused) as caught:
+        mailboxes.check_lists([(b"to", b" \r\n ")])
+    assert caught.value.details == ("Empty address",)
+
+
+@given(st.text(alphabet='ab.@<>"\\(),:;[] \t-', max_size=25).map(str.encode))
+def test_the_quick_way_for_lists_lets_nothing_through_that_the_parser_would_not(body: bytes) -> None:
+    if mailboxes._USUAL_LIST.match(body):
+        assert tuple(mailboxes._mailboxes(body.decode())) is not None
+
+
+@given(st.lists(st.binary(max_size=60)))
+def test_whatever_lists_come_they_are_taken_or_refused_by_name(bodies: list[bytes]) -> None:
+    refusal: Refusal | None = None
+    try:
+        mailboxes.check_lists([(b"to", body) for body in bodies])
+    except Refused as refused:
+        refusal = refused.refusal
+    assert refusal in (None, Refusal.MALFORMED, Refusal.NON_ASCII_ADDRESS)

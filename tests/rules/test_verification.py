@@ -63,6 +63,20 @@ def test_each_failing_spelling_is_named_once_in_order() -> None:
     assert unverified(spelled, VERIFIED) == ["B <b@x.y>", "b@x.y"]
 
 
+def test_a_name_of_thousands_of_labels_is_looked_at_from_its_end() -> None:
+    class Counting(frozenset[str]):
+        asked = 0
+
+        def __contains__(self, name: object) -> bool:
+            Counting.asked += 1
+            return super().__contains__(name)
+
+    verified = VerifiedIdentities(frozenset(), Counting({"example.com"}))
+    assert covering_identity("a@" + "x." * 8000 + "example.com", verified) == "example.com"
+    assert covering_identity("a@" + "x" * 8000 + "example.com", verified) is None
+    assert Counting.asked < 260
+
+
 GUIDE = VerifiedIdentities(
     addresses=frozenset({"user@a.b.example.com"}),
     domains=frozenset({"a.b.example.com", "b.example.com", "example.com"}),

@@ -19,8 +19,9 @@ def memory() -> Iterator[int]:
     os.close(fd)
 
 
-def caps(fd: int, worker: int, *, connections: int = 100, per_address: int = 10) -> NodeCaps:
-    return NodeCaps(fd, 3, worker, KEY, connections=connections, connections_per_address=per_address)
+def caps(fd: int, worker: int, *, connections: int = 100, per_address: int = 10, here: int = 100) -> NodeCaps:
+    bounds = {"connections": connections, "connections_per_address": per_address, "connections_here": here}
+    return NodeCaps(fd, 3, worker, KEY, **bounds)
 
 
 def test_an_address_is_counted_over_all_workers(memory: int) -> None:
@@ -43,6 +44,14 @@ def test_the_node_has_a_bound_of_its_own(memory: int) -> None:
     admitted = [one.admit(f"192.0.2.{n}") for n in range(5) for one in (first, second)]
     assert admitted == [True] * 4 + [False] * 6
     assert first.connections() == second.connections() == 4
+
+
+def test_a_worker_takes_no_more_than_it_has_descriptors_for(memory: int) -> None:
+    one, other = caps(memory, 0, here=2), caps(memory, 1)
+    assert [one.admit(f"192.0.2.{n}") for n in range(3)] == [True, True, False]
+    assert other.admit("192.0.2.9")
+    one.leave("192.0.2.0")
+    assert one.admit("192.0.2.4")
 
 
 def test_who_was_refused_is_not_counted(memory: int) -> None:
@@ -90,7 +99,7 @@ HAMMER = """
 import sys
 from sesrelay.runtime.caps import NodeCaps
 fd, worker = int(sys.argv[1]), int(sys.argv[2])
-caps = NodeCaps(fd, 3, worker, bytes(16), connections=500, connections_per_address=500)
+caps = NodeCaps(fd, 3, worker, bytes(16), connections=500, connections_per_address=500, connections_here=500)
 admitted = 0
 for turn in range(4000):
     if caps.admit("192.0.2.1"):

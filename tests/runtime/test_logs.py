@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,15 @@ def test_the_supervisors_lines_look_the_same(capsys: pytest.CaptureFixture[str])
 
 def test_any_value_can_be_written() -> None:
     assert json.loads(line(0, "info", "x", {"path": sys}))["path"].startswith("<module")
+
+
+def test_a_log_that_cannot_be_written_stops_nobody() -> None:
+    script = (
+        SCRIPT.replace("early = ", "plain = logs.PlainLog(FakeClock())\nearly = ")
+        + "plain.error('look')\nprint('ok')\n"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full, text=True, check=False
+        )
+    assert done.stdout == "ok\n"

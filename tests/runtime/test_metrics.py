@@ -17,6 +17,9 @@ for seconds in (0.004, 0.3, 99999.0):
     metrics.settled("delivered", seconds)
     metrics.settled("queued", seconds)
 metrics.refused("suspended")
+metrics.login_delayed()
+metrics.connection_refused()
+metrics.connection_refused()
 metrics.committed(1)
 metrics.committed(3)
 metrics.queue({"waiting": 7, "held": 1})
@@ -53,6 +56,8 @@ def test_counts_of_all_workers_are_added_up(tmp_path: Path) -> None:
     assert found['sesrelay_recipients_total{outcome="accepted"}'] == 12
     assert found['sesrelay_recipients_total{outcome="delivered"}'] == 6
     assert found['sesrelay_refusals_total{reason="suspended"}'] == 4
+    assert found["sesrelay_logins_delayed_total"] == 2
+    assert found["sesrelay_connections_refused_total"] == 4
     assert found["sesrelay_smtp_connections"] == 8
     assert found['sesrelay_queue_recipients{state="waiting"}'] == 7
 

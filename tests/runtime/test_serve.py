@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import smtplib
 import socket
 import ssl
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cryptography import x509
 
 from tests.runtime.house import SENDER, SIMULATOR, House, until
 from tests.standins.next_hop import NextHop
@@ -168,13 +170,14 @@ def test_a_stop_that_is_asked_for_twice_does_not_wait(house: House) -> None:
     assert house.family() == []
 
 
-def test_a_new_certificate_is_served_without_a_restart(house: House) -> None:
+@pytest.mark.parametrize("door", ["smtp-1", "http"])
+def test_a_new_certificate_is_served_without_a_restart(house: House, door: str) -> None:
     house.start()
 
     def served() -> bytes:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        address = ("127.0.0.1", house.port("smtp-1"))
+        address = ("127.0.0.1", house.port(door))
         with socket.create_connection(address, 30) as plain, context.wrap_socket(plain) as secure:
             return secure.getpeercert(binary_form=True) or b""
 
@@ -185,3 +188,38 @@ def test_a_new_certificate_is_served_without_a_restart(house: House) -> None:
     leaf.private_key_pem.write_to_path(str(house.data / "certs" / "server.key"))
     leaf.cert_chain_pems[0].write_to_path(str(house.data / "certs" / "server.pem"))
     until(lambda: {served() for _ in range(6)}.isdisjoint({before}), "the new certificate, by every worker")
+
+
+def test_the_end_of_each_certificate_and_bad_new_ones_are_metrics(house: House) -> None:
+    house.start()
+    file = house.data / "certs" / "server.pem"
+    ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
+    name = f'sesrelay_certificate_expiry_timestamp_seconds{{file="{file}"}}'
+    until(lambda: house.metric(name) == ends, "the end is shown")
+    assert house.metric("sesrelay_certificate_faults") == 0
+    file.write_text("-----BEGIN CERTIFICATE-----\nhalf")
+    until(lambda: house.metric("sesrelay_certificate_faults") == 1, "the fault is shown")
+    (fault, *_) = house.events("tls.certificate_not_loaded")
+    assert "not written to its end" in fault["reason"]
+    house.send()
+
+
+def test_a_region_that_a_reload_brings_gets_its_name_into_the_self_made_certificate(house: House) -> None:
+    house.start()
+    house.settle(regions=["us-east-1", "eu-west-1"])
+    assert house.process
+    house.process.send_signal(signal.SIGHUP)
+    until(lambda: house.events("reloaded"), "reloaded")
+    name = "email-smtp.eu-west-1.sesrelay.localhost"
+
+    def served() -> bool:
+        address = ("127.0.0.1", house.port("smtp-1"))
+        with socket.create_connection(address, 30) as plain:
+            try:
+                with house.trust().wrap_socket(plain, server_hostname=name) as secure:
+                    return secure.recv(200).startswith(f"220 {name} ".encode())
+            except ssl.SSLCertVerificationError:
+                return False
+
+    until(served, "a certificate for the new region")
+    assert house.events("tls.certificate_renewed")

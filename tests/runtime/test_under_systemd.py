@@ -5,24 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
 import psutil
 
 from tests.runtime.house import PATIENCE, SENDER, SIMULATOR, House, until
-
-ACTIVATE = """
-import os, sys
-count, environment = int(sys.argv[1]), dict(os.environ)
-for place in range(count):  # first out of the way of each other, then to 3, 4 …
-    os.dup2(int(sys.argv[2 + place]), 50 + place)
-for place in range(count):
-    os.dup2(50 + place, 3 + place)
-environment |= {"LISTEN_FDS": str(count), "LISTEN_PID": str(os.getpid())}
-os.execve(sys.executable, [sys.executable, *sys.argv[2 + count:]], environment)
-"""
+from tests.standins.systemd import activated
 
 
 def test_systemds_sockets_are_served_by_all_workers_and_outlive_us(house: House) -> None:
@@ -35,18 +24,7 @@ def test_systemds_sockets_are_served_by_all_workers_and_outlive_us(house: House)
         fds = [smtp.fileno(), http.fileno()]
         with house.errors.open("wb") as errors:
             house.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    ACTIVATE,
-                    "2",
-                    *map(str, fds),
-                    "-m",
-                    "sesrelay",
-                    "--config",
-                    house.config,
-                    "serve",
-                ],
+                activated([smtp, http], ["-m", "sesrelay", "--config", str(house.config), "serve"]),
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
@@ -103,18 +81,7 @@ def test_counts_go_where_systemd_has_memory_for_them_and_end_with_the_relay(hous
 def test_a_socket_that_no_listener_wants_is_named_in_the_log(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, house.errors.open("wb") as errors:
         house.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                ACTIVATE,
-                "1",
-                str(other.fileno()),
-                "-m",
-                "sesrelay",
-                "--config",
-                house.config,
-                "serve",
-            ],
+            activated([other], ["-m", "sesrelay", "--config", str(house.config), "serve"]),
             pass_fds=[other.fileno()],
             stdin=subprocess.DEVNULL,
             stderr=errors,

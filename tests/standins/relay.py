@@ -21,6 +21,8 @@ from typing import Any, Self
 import psutil
 import yaml
 
+from tests.standins.systemd import activated
+
 SERVICE_DOMAIN = "relay.example.net"
 REGION = "us-east-1"
 ENDPOINT = f"email-smtp.{REGION}.{SERVICE_DOMAIN}"
@@ -68,8 +70,10 @@ class RelayStandIn:
         workers: int = 2,
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        systemd: bool = False,
     ) -> None:
-        """``settings``: top-level keys over those that are set here; ``environment``: of ``serve``, over ours."""
+        """``settings``: top-level keys over those that are set here; ``environment``: of ``serve``, over ours;
+        ``systemd``: the SMTP ports are opened here and passed to each ``serve``."""
         self.folder = folder
         self.starttls_port = free_port()
         self.tls_port = free_port()
@@ -77,12 +81,15 @@ class RelayStandIn:
         self._arguments = [sys.executable, "-m", "sesrelay"]
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        ports = (self.starttls_port, self.tls_port) if systemd else ()
+        self._sockets = [socket.create_server(("127.0.0.1", port), backlog=4096) for port in ports]
         data = folder / "data"
         made = self.command("init", "--data", str(data), "--service-domain", SERVICE_DOMAIN, "--database", database)
         self.ca = Path(made["ca_certificate"])
         self.user_name: str = made["credentials"]["smtp_user_name"]
         self.password: str = made["credentials"]["smtp_password"]
-        self._configure(Path(made["config"]), next_hop, workers, settings or {})
+        self.config = Path(made["config"])
+        self._configure(self.config, next_hop, workers, settings or {})
         self._arguments += ["--config", made["config"]]
         self.commands(
             [
@@ -139,7 +146,10 @@ class RelayStandIn:
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._arguments, "serve"],
+                activated(self._sockets, [*self._arguments[1:], "serve"])
+                if self._sockets
+                else [*self._arguments, "serve"],
+                pass_fds=[sock.fileno() for sock in self._sockets],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
@@ -151,6 +161,21 @@ class RelayStandIn:
             assert time.monotonic() < deadline, f"serve is not ready: {self._log_since(begin).decode()}"
             time.sleep(0.05)
         return self
+
+    def reload(self) -> None:
+        """SIGHUP; returns when the new workers have taken over."""
+        assert self._process is not None
+        begin = self.log.stat().st_size
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + READY_SECONDS
+        while b'"event": "reloaded"' not in (said := self._log_since(begin)):
+            assert b"reload refused" not in said, said.decode()
+            assert time.monotonic() < deadline, f"serve has not reloaded: {said.decode()}"
+            time.sleep(0.05)
+
+    def reconfigure(self, **settings: Any) -> None:
+        """Changes top-level settings in the file; ``reload`` makes them count."""
+        self.config.write_text(yaml.safe_dump(yaml.safe_load(self.config.read_text()) | settings))
 
     def _log_since(self, begin: int) -> bytes:
         with self.log.open("rb") as log:
@@ -204,3 +229,5 @@ class RelayStandIn:
             except subprocess.TimeoutExpired:
                 self.kill_everything()
                 raise
+        for sock in self._sockets:
+            sock.close()

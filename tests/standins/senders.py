@@ -26,9 +26,9 @@ PAUSE_SECONDS = 0.05
 MARK = re.compile(rb"^X-Mark: (\w+) (\d+)\r$", re.MULTILINE)
 
 
-def connect(relay: RelayStandIn) -> smtplib.SMTP:
+def connect(relay: RelayStandIn, patience: float = PATIENCE_SECONDS) -> smtplib.SMTP:
     """An encrypted session, logged in. OSError, smtplib.SMTPException."""
-    client = smtplib.SMTP("127.0.0.1", relay.starttls_port, timeout=PATIENCE_SECONDS)
+    client = smtplib.SMTP("127.0.0.1", relay.starttls_port, timeout=patience)
     try:
         client._host = ENDPOINT  # type: ignore[attr-defined] # whose certificate it is to show
         client.starttls(context=ssl.create_default_context(cafile=str(relay.ca)))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesrelay.store.segments import SYSTEM_DISK, Disk
-from sesrelay.store.spool import HEADER_GROWTH, SpoolWriter, crc32_combine, put_header
+from sesrelay.store.spool import HEADER_GROWTH, SpoolWriter, crc32_combine, mapped, put_header
 
 
 @given(st.binary(max_size=2000), st.binary(max_size=2000))
@@ -53,6 +53,17 @@ def test_the_reserved_room_takes_a_header_that_grew_and_no_more(tmp_path: Path) 
     put_header(replace(spooled, header=header + b"x" * HEADER_GROWTH), SYSTEM_DISK)
     with pytest.raises(OSError, match="in room for"):
         put_header(replace(spooled, header=b"x" * (spooled.reserved + 1)), SYSTEM_DISK)
+
+
+def test_a_spooled_body_is_read_from_where_it_begins(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path / "a.000001.spool", b"A: b\r\n\r\n")
+    writer.write(b"body")
+    spooled = writer.finish()
+    with mapped(spooled) as octets:
+        assert octets[spooled.reserved :] == b"body"
+    writer.discard()
+    with pytest.raises(OSError, match="No such file"), mapped(spooled):
+        pass
 
 
 def test_a_message_that_is_not_wanted_leaves_no_file(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from sesrelay.core import credentials as core
-from sesrelay.fronts.cli.output import columns, document, fields, iso
+from sesrelay.core import policies
+from sesrelay.fronts.cli.output import columns, document, fields, iso, say
 from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session
 from sesrelay.model.account import AccessKey, KeyListing, KeyStatus
 from sesrelay.rules.credentials import smtp_password, smtp_password_v4
@@ -90,6 +91,8 @@ def _make(
     chosen = session.account(account_id)
     made = session.write(core.create, chosen, user_name, key, keyring=session.keyring, chance=session.chance, api=api)
     shown = shape(made, session.settings.regions)
+    if session.read(policies.never_sends, chosen, made.user_name):
+        say(f"user {made.user_name} had policies already, and they do not allow ses:SendRawEmail: see `policy show`")
     if form == "csv":
         click.echo(_csv(made, api), nl=False)
     elif form:
@@ -162,7 +165,7 @@ _switch("enable", KeyStatus.ACTIVE, "Switch a key, or all keys of a user, on aga
 
 @credentials.command()
 @click.argument("name", metavar="[KEY|USER]", required=False)
-@click.option("--access-key-id", metavar="K", help="One key; with a user's last key the user goes too.")
+@click.option("--access-key-id", metavar="K", help="One key; a user with nothing else goes with it.")
 @click.option("--user", "user_name", metavar="NAME", help="A user, with all keys.")
 @account_option
 @json_option

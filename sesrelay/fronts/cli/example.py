@@ -41,7 +41,7 @@ def _section(section: type[Section], indent: str) -> Iterator[str]:
             yield from _comment(f"{inner.__doc__} {field.description or ''}", indent)
             for key, each in inner.model_fields.items():
                 yield f"{indent}#   {key}: {each.description}"
-            yield f"{indent}{name}:"
+            yield f"{indent}{name}:" if default else f"{indent}{name}: []"
             yield from (f"{indent}  - {_yaml(item.model_dump(mode='json'))}" for item in default)
         else:
             yield ""

@@ -15,10 +15,11 @@ from typing import Final
 import click
 
 from sesrelay import configuration
+from sesrelay.certificates.authority import Authority, are_missing
 from sesrelay.configuration import BadConfiguration, Fault
 from sesrelay.core import accounts, identities
 from sesrelay.core import credentials as core_credentials
-from sesrelay.fronts.cli import certificates, credentials, welcome
+from sesrelay.fronts.cli import credentials, welcome
 from sesrelay.fronts.cli.output import document, say
 from sesrelay.fronts.cli.session import Session, json_option, relative
 from sesrelay.model.account import AccessKey
@@ -166,9 +167,9 @@ def _foundation(session: Session, made: list[str]) -> None:
     settings = session.settings
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if certificates.are_missing(settings.tls.certificate, settings.tls.private_key):
+        if are_missing(settings.tls.certificate, settings.tls.private_key):
             place = settings.tls.certificate.parent
-            authority = certificates.Authority.of(place, session.clock.now())
+            authority = Authority.of(place, session.clock.now())
             server = authority.server(settings.service_domain, settings.regions, session.clock.now())
             server.write(settings.tls.certificate, settings.tls.private_key)
             made.append("certificates")

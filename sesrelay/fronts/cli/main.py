@@ -24,9 +24,13 @@ _COMMANDS: Final = {
     "account": ("accounts", "account"),
     "limits": ("accounts", "limits"),
     "credentials": ("credentials", "credentials"),
+    "user": ("users", "user"),
+    "group": ("users", "group"),
+    "policy": ("policies", "policy"),
     "identity": ("identities", "identity"),
     "queue": ("queue", "queue"),
     "message": ("messages", "message"),
+    "certificate": ("certificate", "certificate"),
     "migrate": ("maintenance", "migrate"),
     "verify-data": ("maintenance", "verify_data"),
 }
@@ -34,7 +38,7 @@ _COMMANDS: Final = {
 
 RESERVED: Final = frozenset(
     {
-        "policy", "explain", "suppression", "topic", "dns", "doctor", "backup", "restore", "accounts-balance",
+        "explain", "suppression", "topic", "dns", "doctor", "backup", "restore", "accounts-balance",
         "verify-identity", "send-email", "get-stats", "setup-dkim", "setup-notifications", "verify-email-address",
     }
 )  # fmt: skip
@@ -118,7 +122,8 @@ def _check(arguments: list[str]) -> None:
 
 
 def _status_of(error: Exception) -> int | None:
-    """The exit status for trouble with the store; None for anything else, which is a defect and keeps its traceback."""
+    """The exit status for trouble with store or certificate; None for a defect, which keeps its traceback."""
+    from sesrelay.certificates.pairs import BadPair
     from sesrelay.store import errors
     from sesrelay.store.keyring import KeyringError
 
@@ -128,4 +133,4 @@ def _status_of(error: Exception) -> int | None:
     )  # fmt: skip
     if isinstance(error, cannot_be_used):
         return 2
-    return 1 if isinstance(error, errors.StoreError) else None
+    return 1 if isinstance(error, errors.StoreError | BadPair) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -37,15 +37,26 @@ def check_config(session: Session, *, as_json: bool) -> int:
     """
     lasting, passing = _faults(session)
     faults = lasting + passing
+    remarks = [] if faults else _warnings(session)
     if as_json:
-        told = [{"source": f.source, "line": f.line or None, "key": f.key or None, "text": f.text} for f in faults]
-        document({"ok": not faults, "faults": told})
+        document({"ok": not faults, "faults": list(map(_shape, faults)), "warnings": list(map(_shape, remarks))})
     elif faults:
         for fault in faults:
             say(one_line(fault))
     else:
+        for remark in remarks:
+            say(f"warning: {remark}")
         click.echo("ok")
     return 2 if lasting else 1 if passing else 0
+
+
+def _shape(fault: Fault) -> dict[str, Any]:
+    return {"source": fault.source, "line": fault.line or None, "key": fault.key or None, "text": fault.text}
+
+
+def _warnings(session: Session) -> list[Fault]:
+    """What the relay starts with all the same."""
+    return configuration.warnings(session.settings, session.path, session.clock.now())
 
 
 def _faults(session: Session) -> tuple[list[Fault], list[Fault]]:

@@ -11,13 +11,17 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import structlog
+
 from sesrelay.model.message import SpooledBody
 from sesrelay.model.refusal import Refusal
 from sesrelay.rules.lines import LineCheck
 
+log = structlog.get_logger()
 SPOOLED_OCTETS: Final = 262_144
 """A message of more octets does not stay in memory."""
 
+_SMALL_OCTETS: Final = 512
 _END: Final = b"\r\n.\r\n"
 _END_OF_HEADER: Final = b"\r\n\r\n"
 _BEGINNINGS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
@@ -28,7 +32,7 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 class SpoolWriter(Protocol):
     """A file that takes a big message in; the store has it."""
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         """The next octets. OSError."""
 
     def finish(self) -> SpooledBody:
@@ -84,7 +88,7 @@ class BodyReader:
         self._spool: SpoolWriter | None = None
         self._check = LineCheck()
         self._fault: Refusal | None = None
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self._seam = b""  # the last octets of a header that has no end yet, although it is too long for memory
         self._held = 0
         self._size = -len(b"\r\n")
@@ -146,11 +150,20 @@ class BodyReader:
             self._write(piece)
         elif self._memory.take(len(piece)):
             self._held += len(piece)
-            self._pieces.append(piece)
+            self._keep(piece)
             if self._held > SPOOLED_OCTETS and self._header_may_have_ended(piece):
                 self._move_to_spool()
         else:
             self._drop(Refusal.OVERLOADED)
+
+    def _keep(self, piece: bytes) -> None:
+        """Small pieces go into one buffer: as objects of their own they would hold many times what is counted."""
+        if len(piece) >= _SMALL_OCTETS:
+            self._pieces.append(piece)
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(bytearray(piece) if self._pieces else piece)
 
     def _header_may_have_ended(self, piece: bytes) -> bool:
         """Of a header that was looked through without finding its end, only what is new is looked at."""
@@ -167,11 +180,11 @@ class BodyReader:
             self._pieces = [b"".join(self._pieces)]
             end = _header_length(self._pieces[0])
             if not end:
-                self._seam = self._pieces[0][-3:]
+                self._seam = bytes(self._pieces[0][-3:])
                 return
         first, *others = self._pieces
         try:
-            self._spool = self._open(first[:end])
+            self._spool = self._open(bytes(first[:end]))
         except OSError as error:
             self._drop(_trouble(error))
             return
@@ -180,7 +193,7 @@ class BodyReader:
         self._held = end
         self._write(first[end:], *others)
 
-    def _write(self, *pieces: bytes) -> None:
+    def _write(self, *pieces: bytes | bytearray) -> None:
         assert self._spool is not None
         try:
             for piece in pieces:
@@ -194,11 +207,12 @@ class BodyReader:
         self.close()
 
 
-def _header_length(start: bytes) -> int:
+def _header_length(start: bytes | bytearray) -> int:
     """Octets of the header, the empty line included; 0: its end has not come."""
     return 2 if start.startswith(b"\r\n") else start.find(_END_OF_HEADER) + 4 if b"\r\n\r\n" in start else 0
 
 
 def _trouble(error: OSError) -> Refusal:
-    """What a failing disk means to the client."""
+    """What a failing disk means to the client; what it means to us is said here."""
+    log.error("smtp.spool_failed", reason=str(error))
     return Refusal.STORAGE_FULL if error.errno in _FULL else Refusal.UNAVAILABLE

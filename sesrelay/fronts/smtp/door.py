@@ -7,7 +7,11 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
+import structlog
+
+from sesrelay.core.guard import LoginGuard
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
 from sesrelay.fronts.smtp.tls import TlsContexts
@@ -16,11 +20,16 @@ from sesrelay.model.clock import Clock
 from sesrelay.model.message import MessageId, Submission
 from sesrelay.settings import Listener, Smtp
 
+log = structlog.get_logger()
+
 _ALPHANUMERICS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _TO_ALPHANUMERICS: Final = bytes(_ALPHANUMERICS[octet % len(_ALPHANUMERICS)] for octet in range(256))
 TLS_CLOSE_SECONDS: Final = 2
 """A client that does not answer the end of TLS in this time is cut off."""
 _POLL_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 2
+"""At a drain, whoever came for a message and is silent for so long (or is still in its handshake then) is not waited
+for: longer than a round trip, shorter than others like to wait for a restart."""
 _LOOKS: Final = 10
 """A session is closed as idle when it was so for as long as it may, and at most a tenth longer."""
 
@@ -31,7 +40,7 @@ class RelayDoor(Protocol):
     async def accept(self, submission: Submission) -> MessageId:
         """Returns when the message is durable. Refused."""
 
-    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def login(self, access_key_id: str, password: bytes, region: str, client_address: str) -> Login:
         """Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, LOGIN_UNAVAILABLE."""
 
 
@@ -44,6 +53,12 @@ class Counters(Protocol):
     def refused(self, reason: str) -> None:
         """A login or a message got a refusal of this name."""
 
+    def connection_refused(self) -> None:
+        """There were too many, of its address or in all."""
+
+    def login_delayed(self) -> None:
+        """A login waits, because of those that failed before it."""
+
 
 class Connection(Protocol):
     """What a door asks of its connections."""
@@ -51,14 +66,21 @@ class Connection(Protocol):
     alive: bool
     """The client gave a sign of life; the door sets it back when it has seen it."""
 
+    @property
+    def logged_in(self) -> bool:
+        """A login succeeded."""
+
+    def login_overdue(self) -> None:
+        """None did for too long."""
+
     def became_idle(self) -> None:
         """It gave none for too long."""
 
     def became_old(self, *, much_too_old: bool) -> None:
         """Its session's life is over; or even twice that."""
 
-    def drain(self) -> None:
-        """The worker stops."""
+    def drain(self, *, patient: bool) -> None:
+        """The worker stops; without patience who is not in the midst of a message leaves at once."""
 
 
 @dataclass(slots=True)
@@ -84,6 +106,7 @@ class Surroundings:
     memory: WorkerOctets
     endpoints: Mapping[str, str]
     """Region to endpoint name, the default region first."""
+    guard: LoginGuard
 
 
 class Door:
@@ -100,12 +123,16 @@ class Door:
         self._tls_at_once = listener.mode == "tls"
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
+        self._coming: WeakSet[object] = WeakSet()
+        """Made, and not yet opened: in the handshake of TLS, unless that has failed."""
         self._connections: dict[Connection, _Watched] = {}
         self._under_way: dict[Connection, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
     def __call__(self) -> asyncio.Protocol:
-        return self._make(self)
+        made = self._make(self)
+        self._coming.add(made)
+        return made
 
     @property
     def tls_arguments(self) -> dict[str, Any]:
@@ -135,18 +162,33 @@ class Door:
 
     def opened(self, connection: Connection, address: str) -> bool:
         """False: there are too many, of this address or in all; or it has no address, because it is gone already."""
-        if self.draining or not address or not self.around.caps.admit(address):
+        self._coming.discard(connection)
+        if not address:
             return False
         now = self.around.clock.monotonic()
+        if not self.around.caps.admit(address):
+            self.around.counters.connection_refused()
+            return False
         self._connections[connection] = _Watched(now, now)
-        if self._watcher is None or self._watcher.done():
+        if not self.draining and (self._watcher is None or self._watcher.done()):
             self._watcher = self.loop.create_task(self._watch())
         return True
 
     def closed(self, connection: Connection, address: str) -> None:
         """An admitted connection is gone."""
         del self._connections[connection]
-        self.around.caps.leave(address)
+        try:
+            self.around.caps.leave(address)
+        except Exception:  # the others go on; the count is too high until this worker ends
+            log.exception("smtp.not_counted_out", client=address)
+
+    @staticmethod
+    def count(counter: Callable[[Any], None], what: object) -> None:
+        """Tells a counter; what becomes of mail never depends on it."""
+        try:
+            counter(what)
+        except Exception:
+            log.exception("smtp.not_counted")
 
     def start(self, connection: Connection, work: Coroutine[Any, Any, None]) -> None:
         """Runs to its end whatever becomes of the connection, and says ``finished`` itself; ``drain`` waits for it."""
@@ -157,8 +199,16 @@ class Door:
         del self._under_way[connection]
 
     async def _watch(self) -> None:
+        """When it fails, the next connection starts it again."""
+        try:
+            await self._look_again_and_again()
+        except Exception:
+            log.exception("smtp.watch_failed")
+
+    async def _look_again_and_again(self) -> None:
         """One look at everybody, ten times in the span that matters: a sign of life costs no more than a flag."""
-        every = min(self.bounds.idle_seconds, self.bounds.session_seconds) / _LOOKS
+        bounds = self.bounds
+        every = min(bounds.idle_seconds, bounds.session_seconds, bounds.login_seconds) / _LOOKS
         while self._connections:
             await self.around.clock.sleep(every)
             now = self.around.clock.monotonic()
@@ -173,21 +223,40 @@ class Door:
             watched.seen = now
             connection.became_idle()
         age = now - watched.opened
+        if age >= self.bounds.login_seconds and not connection.logged_in:
+            connection.login_overdue()
         if age >= self.bounds.session_seconds:
             connection.became_old(much_too_old=age >= 2 * self.bounds.session_seconds)
 
     # The end
 
     async def drain(self, seconds: float) -> None:
-        """Messages under way are finished, everybody is told 421; after ``seconds`` the rest is left to itself.
+        """Everybody is told 421: who is between two messages now, who has yet to send his first, or is in the midst of
+        one, behind it, as long as he goes on. After ``seconds`` those still in the midst are left to themselves.
 
         The listening socket is the caller's: close it first.
         """
         self.draining = True
-        for connection in list(self._connections):
-            connection.drain()
-        end = self.around.clock.monotonic() + seconds
-        while (self._connections or self._under_way) and self.around.clock.monotonic() < end:
-            await self.around.clock.sleep(_POLL_SECONDS)
         if self._watcher is not None:
             self._watcher.cancel()
+        for connection in list(self._connections):
+            connection.drain(patient=True)
+            connection.alive = False
+        now = self.around.clock.monotonic()
+        end, look = now + seconds, now + _PATIENCE_SECONDS
+        while (self._connections or self._under_way or self._coming) and now < end:
+            await self.around.clock.sleep(_POLL_SECONDS)
+            now = self.around.clock.monotonic()
+            if now >= look:
+                look = now + _PATIENCE_SECONDS
+                self._coming.clear()
+                self._lose_patience()
+        for connection in list(self._connections):
+            connection.drain(patient=False)
+
+    def _lose_patience(self) -> None:
+        """With those that gave no sign of life since the last look."""
+        for connection in list(self._connections):
+            if not connection.alive:
+                connection.drain(patient=False)
+            connection.alive = False

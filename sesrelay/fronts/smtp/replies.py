@@ -13,6 +13,7 @@ from typing import Final
 
 from sesrelay.model.message import MessageId
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules import content
 
 LONGEST_REPLY: Final = 512
 """Octets of a reply line with its CRLF (RFC 5321 §4.5.3.1.5)."""
@@ -67,16 +68,19 @@ UNKNOWN_MAIL_PARAMETER: Final = b"555 MAIL FROM parameters not recognized or not
 UNKNOWN_RCPT_PARAMETER: Final = b"555 RCPT TO parameters not recognized or not implemented\r\n"
 
 IDLE: Final = b"451 4.4.2 Timeout waiting for data from client.\r\n"
+FAILED: Final = b"421 Temporary service failure\r\n"
 TEMPORARY_FAILURE: Final = b"451 4.3.0 Temporary service failure\r\n"
 TOO_MANY_CONNECTIONS: Final = b"421 Too many concurrent SMTP connections\r\n"
 TOO_MANY_MESSAGES: Final = b"421 Connection closed by server. Maximum message count per session reached.\r\n"
 TOO_MANY_RECIPIENTS: Final = b"421 Connection closed by server. Too many recipients.\r\n"
 TOO_MANY_LOGINS: Final = b"421 Connection closed by server. Too many failed authentication attempts.\r\n"
 TOO_MANY_ERRORS: Final = b"421 Connection closed by server. Too many bad commands.\r\n"
+LOGIN_OVERDUE: Final = b"421 Connection closed by server. No authentication in time.\r\n"
 SESSION_TOO_OLD: Final = b"421 Connection closed by server. Maximum session time reached.\r\n"
 LINE_WITHOUT_END: Final = b"421 Connection closed by server. Command line too long.\r\n"
 SHUTTING_DOWN: Final = b"421 Service is restarting, please connect again\r\n"
 
+_INVALID_CONTENT: Final = "554 Message rejected: Message contains invalid content."
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 
@@ -110,6 +114,24 @@ def _not_verified(details: tuple[str, ...]) -> str:
     return head + (names if len(names) <= room else names[: room - 3] + "...")
 
 
+def _not_authorized(details: tuple[str, ...]) -> str:
+    """In SES's quotes: a backtick in front, an apostrophe behind."""
+    if len(details) < 3:
+        return "554 Access denied: User is not authorized to perform `ses:SendRawEmail'"
+    user, action, resource = details[:3]
+    return f"554 Access denied: User `{user}' is not authorized to perform `{action}' on resource `{resource}'"
+
+
+def _filled(words: str) -> Callable[[tuple[str, ...]], str]:
+    """Words with the refusal's first detail at ``{0}`` and, at ``{at}``, the last one: in which part of the message."""
+
+    def filled(details: tuple[str, ...]) -> str:
+        *what, where = details or ("",)
+        return words.format(*what, "", at=f" ({where})" if where else "")
+
+    return filled
+
+
 def _first(beginning: str, otherwise: str) -> Callable[[tuple[str, ...]], str]:
     """Words that end in the refusal's first detail."""
     return lambda details: beginning + (details[0] if details else otherwise)
@@ -118,18 +140,34 @@ def _first(beginning: str, otherwise: str) -> Callable[[tuple[str, ...]], str]:
 WORDS: Final[Mapping[Refusal, str | Callable[[tuple[str, ...]], str]]] = {
     Refusal.BAD_CREDENTIALS: "535 Authentication Credentials Invalid",
     Refusal.NOT_SUBSCRIBED: "535 Account not subscribed to SES",
+    Refusal.MAY_NOT_SEND: "535 User not authorized to call the SES SMTP endpoint",
     Refusal.LOGIN_UNAVAILABLE: "454 Temporary authentication failure",
     Refusal.TOO_LONG: "552 5.3.4 Message is too long.",
     Refusal.BARE_LINE_ENDING: "554 Transaction failed: Message contains a bare CR or LF, lines must end in CRLF.",
     Refusal.NUL_IN_MESSAGE: "554 Transaction failed: Message contains a NUL character.",
     Refusal.LINE_TOO_LONG: "554 Transaction failed: Message contains a line of more than 1000 octets.",
     Refusal.NO_RECIPIENTS: "554 Transaction failed: Missing recipients.",
-    Refusal.NOT_AUTHORIZED: "554 Access denied: User is not authorized to perform `ses:SendRawEmail'",
+    Refusal.NOT_AUTHORIZED: _not_authorized,
     Refusal.SUSPENDED: "554 Message rejected: Customer is suspended.",
     Refusal.TOO_MANY_RECIPIENTS: "554 Transaction failed: Recipient count exceeds 50.",
     Refusal.NOT_VERIFIED: _not_verified,
+    Refusal.HEADER_TOO_LONG: "554 Transaction failed: Message header is too long",
     Refusal.MALFORMED: _first("554 Transaction failed: ", "Malformed message"),
     Refusal.DUPLICATE_HEADER: lambda details: f"554 Transaction failed: Duplicate header '{''.join(details[:1])}'.",
+    Refusal.NON_ASCII_ADDRESS: _first(
+        "554 Transaction failed: Addresses must be 7-bit ASCII, domains in punycode: ", "not ASCII"
+    ),
+    Refusal.MALFORMED_MIME: _filled("554 Transaction failed: {0}{at}"),
+    Refusal.MISSING_BOUNDARY: _filled("554 Transaction failed: Missing boundary parameter{at}"),
+    Refusal.MISSING_START_BOUNDARY: _filled("554 Transaction failed: Missing start boundary{at}"),
+    Refusal.TOO_MANY_PARTS: f"554 Transaction failed: Message has more than {content.MOST_PARTS} MIME parts.",
+    Refusal.NESTED_TOO_DEEPLY: "554 Transaction failed: MIME parts are nested too deeply.",
+    Refusal.PART_HEADER_TOO_LONG: _filled(
+        f"554 Transaction failed: Header of a MIME part is longer than {content.LONGEST_PART_HEADER} octets{{at}}"
+    ),
+    Refusal.UNSUPPORTED_ATTACHMENT: _filled(f"{_INVALID_CONTENT} File extension .{{0}} is not supported{{at}}"),
+    Refusal.DATA_URI: _filled(f"{_INVALID_CONTENT} Data URIs are not supported{{at}}"),
+    Refusal.DELIVERY_STATUS: _filled(f"{_INVALID_CONTENT} Content type message/delivery-status is not supported{{at}}"),
     Refusal.QUOTA_EXCEEDED: "454 Throttling failure: Daily message quota exceeded.",
     Refusal.RATE_EXCEEDED: "454 Throttling failure: Maximum sending rate exceeded.",
     Refusal.INVOCATION_REUSED: "554 Transaction failed: Invocation id was used with another message.",

@@ -16,6 +16,7 @@ from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.data import BodyReader
 from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
+from sesrelay.fronts.smtp.proxy import ProxyDoor
 from sesrelay.fronts.smtp.session import Decision, Next, Session
 from sesrelay.fronts.smtp.shortway import CLOSING, WAITING, ShortWay
 from sesrelay.model.message import Submission
@@ -30,11 +31,14 @@ def front_door(bounds: Smtp, listener: Listener, around: Surroundings) -> Door:
 
     Call it on the running loop; at the end, close the sockets and then ``await door.drain(seconds)``.
     """
-    return Door(SmtpServer, bounds, listener, around)
+    return (ProxyDoor if listener.proxy_protocol else Door)(SmtpServer, bounds, listener, around)
 
 
 class SmtpServer(ShortWay):
     """One connection."""
+
+    client = ""
+    """Who it is, when a load balancer said so."""
 
     def __init__(self, door: Door) -> None:
         super().__init__(door)
@@ -43,13 +47,21 @@ class SmtpServer(ShortWay):
         self._address = ""
         self._coroutine_greeted = False
         self._login: asyncio.Task[None] | None = None
+        self._login_waits = False
 
     # The life of a connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Counts it, finds its region, and greets."""
         self.transport = transport
-        self._address = _address(transport.get_extra_info("peername"))
+        try:
+            self._greet(transport)
+        except Exception:
+            log.exception("smtp.session_failed", client=self._address)
+            self._end(replies.FAILED)
+
+    def _greet(self, transport: asyncio.BaseTransport) -> None:
+        self._address = self.client or _address(transport.get_extra_info("peername"))
         self._admitted = self._door.opened(self, self._address)
         if not self._admitted:
             self._end(replies.TOO_MANY_CONNECTIONS)
@@ -62,6 +74,8 @@ class SmtpServer(ShortWay):
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             ssl_object.on_client_closed = self.client_closed
+            if ssl_object.client_closed:  # all that it had to say came with the end of the handshake
+                self.client_closed()
         region = self._door.region(ssl_object)
         self.hostname = self._around.endpoints[region]
         self._session = Session(
@@ -78,6 +92,7 @@ class SmtpServer(ShortWay):
             return
         self._gone = True
         self._forget_body()
+        self._give_up_waiting()
         if self._admitted:
             self._door.closed(self, self._address)
         if self.coroutine_runs:
@@ -87,6 +102,13 @@ class SmtpServer(ShortWay):
     def eof_received(self) -> bool:
         """A client that has gone is not answered any more; a commit under way goes on."""
         return False
+
+    def drain(self, *, patient: bool) -> None:
+        """A login that only waits for its turn keeps nobody."""
+        gave_up = self._give_up_waiting()
+        if gave_up:
+            self._held &= ~WAITING
+        super().drain(patient=patient and not gave_up)
 
     async def push(self, status: str | bytes) -> None:
         """What aiosmtpd says itself: a greeting, which the client has had, and its reply when a command failed."""
@@ -106,14 +128,15 @@ class SmtpServer(ShortWay):
     def _end_of_data(self, body: BodyReader, out: list[bytes]) -> None:
         """A message that cannot be taken is refused here; everything else is for the relay to judge."""
         content = body.content()
-        self._body = None
         if not isinstance(content, Refusal):
+            submission = self._session.submission(content)
+            self._body = None
             self._held |= WAITING
-            self._door.start(self, self._commit(self._session.submission(content), body))
+            self._door.start(self, self._commit(submission, body))
             return
-        body.close()
+        self._forget_body()
         self._session.message_ended(accepted=False)
-        self._around.counters.refused(content.value)
+        self._count_refusal(content)
         out.append(replies.refused(Refused(content)))
         if self._door.draining:
             out.append(replies.SHUTTING_DOWN)
@@ -125,20 +148,23 @@ class SmtpServer(ShortWay):
         try:
             message_id = await self._around.relay.accept(submission)
             accepted = True
-            self._around.counters.accepted(len(submission.recipients))
+            self._door.count(self._around.counters.accepted, len(submission.recipients))
             reply = replies.accepted(message_id)
             killpoints.reached("before-250")
         except Refused as refused:
-            self._around.counters.refused(refused.refusal.value)
+            self._count_refusal(refused.refusal)
             reply = replies.refused(refused)
         except Exception:  # trouble that we do not understand is temporary
             log.exception("smtp.message_failed", client=self._address, account_id=submission.account_id)
             reply = replies.TEMPORARY_FAILURE
         finally:
             self._door.finished(self)
-            body.close(accepted=accepted)
+            self._let_go(body, accepted=accepted)
         self._session.message_ended(accepted=accepted)
         self._answer(Decision(reply))
+
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self._door.count(self._around.counters.refused, refusal.value)
 
     # AUTH
 
@@ -150,17 +176,37 @@ class SmtpServer(ShortWay):
 
     async def _log_in(self, credentials: Credentials) -> Decision:
         """Never a 535 for trouble of our own (SMTP-15)."""
-        session = self._session
+        session, guard, key = self._session, self._around.guard, credentials.access_key_id
+        await self._wait_for_turn(guard.wait_seconds(self._address, key))
         try:
-            login = await self._around.relay.login(credentials.access_key_id, credentials.password, session.region)
+            login = await self._around.relay.login(key, credentials.password, session.region, self._address)
         except Refused as refused:
             log.info("smtp.login_refused", client=self._address, reason=refused.refusal.value)
-            self._around.counters.refused(refused.refusal.value)
+            self._count_refusal(refused.refusal)
+            if refused.refusal is not Refusal.LOGIN_UNAVAILABLE:
+                guard.failed(self._address, key)
             return session.login_refused(refused)
         except Exception:
             log.exception("smtp.login_failed", client=self._address)
             return session.login_refused(Refused(Refusal.LOGIN_UNAVAILABLE))
-        return session.logged_in(login)
+        guard.succeeded(self._address, key)
+        return session.let_in(login)
+
+    async def _wait_for_turn(self, seconds: float) -> None:
+        """A timer is all that a delayed login costs; it ends with the connection, and the password is not looked at."""
+        if not seconds:
+            return
+        self._around.counters.login_delayed()
+        self._login_waits = True
+        await self._around.clock.sleep(seconds)
+        self._login_waits = False
+
+    def _give_up_waiting(self) -> bool:
+        """True: a login waited for its turn, and does no longer."""
+        if not self._login_waits or self._login is None:
+            return False
+        self._login_waits = False
+        return self._login.cancel()
 
     # aiosmtpd's coroutine comes here; ``arg`` is its reading of the line, the session has its own
 
@@ -203,7 +249,12 @@ class SmtpServer(ShortWay):
             self.connection_lost(error)  # the TLS layer does not tell us when its handshake fails
             return
         self._switching = self._reading_paused = False
-        self._begin(self._channel)
+        try:
+            self._begin(self._channel)
+        except Exception:
+            log.exception("smtp.session_failed", client=self._address)
+            self._end(replies.FAILED)  # the session of before TLS must not live on
+            return
         self._go_on()
 
 

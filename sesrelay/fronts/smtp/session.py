@@ -96,6 +96,11 @@ class Session:
         return self._region
 
     @property
+    def logged_in(self) -> bool:
+        """It speaks for an account."""
+        return self._login is not None
+
+    @property
     def awaits_response(self) -> bool:
         """The next line belongs to AUTH and is no command."""
         return self._dialogue is not None
@@ -104,6 +109,11 @@ class Session:
     def in_transaction(self) -> bool:
         """MAIL was accepted and its message has not come yet."""
         return self._mail_from is not None
+
+    @property
+    def between_messages(self) -> bool:
+        """It has sent one and has not begun another: whoever is told to come again now loses nothing."""
+        return self._messages > 0 and self._mail_from is None
 
     def command(self, line: bytes) -> Decision:
         """Answers one line, its end removed: a command, or a response while one is awaited."""
@@ -120,7 +130,7 @@ class Session:
 
     # AUTH's outcome and the message's, told by whoever had to wait for them
 
-    def logged_in(self, login: Login) -> Decision:
+    def let_in(self, login: Login) -> Decision:
         """The credentials were right."""
         self._login = login
         return Decision(replies.LOGGED_IN)

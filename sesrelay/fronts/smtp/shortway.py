@@ -27,6 +27,8 @@ from sesrelay.fronts.smtp.session import LONGEST_AUTH_LINE, Decision, Next, Sess
 
 ENDLESS: Final = 65_536
 """So many octets are thrown away of a line that is too long, and behind the last word, before it is enough."""
+_ENDLESS_LINE: Final = LONGEST_AUTH_LINE + 1 + ENDLESS
+"""A longer line ends the session, whether its end has come with it or not."""
 COMMANDS_IN_A_TURN: Final = 256
 """So many commands are answered before other connections get their turn (about a millisecond)."""
 
@@ -120,6 +122,14 @@ class ShortWay(Foundation):
             self._channel.abort()
 
     def _work_off(self, buffer: bytes) -> None:
+        """Trouble that we do not understand ends the session here: nobody knows how far it had come."""
+        try:
+            self._answer_all_in(buffer)
+        except Exception as error:
+            log.exception("smtp.session_failed", exc_info=error)
+            self._end(replies.FAILED)
+
+    def _answer_all_in(self, buffer: bytes) -> None:
         """Answers everything that is complete in ``buffer`` and keeps the rest; the replies leave in one write."""
         out: list[bytes] = []
         turns, start, length = COMMANDS_IN_A_TURN, 0, len(buffer)
@@ -131,11 +141,12 @@ class ShortWay(Foundation):
                     self._end_of_data(self._body, out)
             else:
                 end = buffer.find(b"\n", start)
-                if end < 0:
+                if end < 0 or end - start + self._beyond > _ENDLESS_LINE:
                     buffer, start = self._unfinished(buffer[start:], out), 0
                     break
                 line = buffer[start : end - 1] if end > start and buffer[end - 1] == 13 else buffer[start:end]
                 start = end + 1
+                self._beyond = 0
                 if self._held & OLD:
                     out.append(replies.SESSION_TOO_OLD)
                     self._held |= CLOSING
@@ -184,7 +195,6 @@ class ShortWay(Foundation):
 
     def _goes_long_way(self, line: bytes) -> bool:
         """Gives a response that ``smtp_AUTH`` waits for, or a command that aiosmtpd's loop finds well-formed, to it."""
-        self._beyond = 0
         if self._session.awaits_response:
             if not self._coroutine_asks:
                 return False
@@ -251,7 +261,7 @@ class ShortWay(Foundation):
         if self._gone or self._held & CLOSING:
             return
         self._held &= ~WAITING
-        if self._door.draining and self._body is None:
+        if self._door.draining and self._body is None and self._session.between_messages:
             self._end(replies.SHUTTING_DOWN)
         elif (self._buffer or self._reading_paused or self._client_closed) and not self._held & UNREAD:
             self._work_off(self._buffer)
@@ -266,15 +276,27 @@ class ShortWay(Foundation):
 
     def _forget_body(self) -> None:
         """A message whose end has not come is nobody's any more."""
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        body, self._body = self._body, None
+        if body is not None:
+            self._let_go(body)
+
+    @staticmethod
+    def _let_go(body: BodyReader, *, accepted: bool = False) -> None:
+        """What a message held; a file that cannot be removed is the next start's to sweep."""
+        try:
+            body.close(accepted=accepted)
+        except Exception as error:
+            log.exception("smtp.body_not_let_go", exc_info=error)
 
     # What the door says
 
-    def drain(self) -> None:
-        """The worker stops: a message that is under way is finished first, everybody else goes now."""
-        if self._body is None and not self._held & (WAITING | CLOSING):
+    def drain(self, *, patient: bool) -> None:
+        """The worker stops: who is between two messages goes now. With patience, who has yet to send the first (he may
+        be a program that sends one and never comes again) or is in the midst of one goes behind it.
+        """
+        if self._body is not None or self._held & (WAITING | CLOSING):
+            return
+        if not patient or self._session.between_messages:
             self._end(replies.SHUTTING_DOWN)
 
     def became_idle(self) -> None:
@@ -283,6 +305,15 @@ class ShortWay(Foundation):
             self._channel.abort()
         elif not self._held & WAITING:  # else it is we who let the client wait
             self._end(replies.IDLE)
+
+    @property
+    def logged_in(self) -> bool:
+        return self._session.logged_in
+
+    def login_overdue(self) -> None:
+        """Nobody has logged in for too long; who waits for us at the moment is looked at again."""
+        if not self._held & (WAITING | CLOSING):
+            self._end(replies.LOGIN_OVERDUE)
 
     def became_old(self, *, much_too_old: bool) -> None:
         """The session's life is over; one that drips a message for a second life ends in the midst of it."""

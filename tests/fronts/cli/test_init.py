@@ -169,6 +169,26 @@ def test_two_regions_share_one_account_and_one_certificate(cli: Cli) -> None:
     assert set(told["credentials"]["smtp_password_v4"]) == {"us-east-1", "eu-west-1"}
     assert [row["region"] for row in cli("account", "list", "--json").json] == ["eu-west-1", "us-east-1"]
     assert cli("identity", "show", "relay.test", "--region", "eu-west-1", "--json").json["identity"] == "relay.test"
+    assert common_names(cli) == ["email.us-east-1.relay.test", "email.eu-west-1.relay.test"]
+
+
+def common_names(cli: Cli) -> list[str | bytes]:
+    """In the subject of the server's certificate."""
+    shown = x509.load_pem_x509_certificate((cli.folder / "certs/server.pem").read_bytes())
+    return [one.value for one in shown.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+
+
+@pytest.mark.parametrize(
+    ("service_domain", "name"),
+    [
+        (f"{'a' * 40}.test", f"email.us-east-1.{'a' * 40}.test"),
+        (f"{'a' * 55}.test", f"{'a' * 55}.test"),
+        (f"{'a' * 60}.{'b' * 10}.test", "localhost"),
+    ],
+)
+def test_a_common_name_has_64_characters_at_most(cli: Cli, service_domain: str, name: str) -> None:
+    cli.bare("init", "--data", str(cli.folder), "--service-domain", service_domain, "--json")
+    assert common_names(cli) == [name]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_check_config_names_every_fault(made: Cli) -> None:
         (lambda certs: (certs / "server.key").unlink(), "tls.private_key: "),
         (lambda certs: (certs / "server.pem").write_text("no certificate"), "is no PEM file with a certificate"),
         (lambda certs: (certs / "server.key").write_text("no key"), "is no PEM file with a private key"),
-        (lambda certs: (certs / "server.pem").write_bytes((certs / "ca.pem").read_bytes()), "cannot be used"),
+        (lambda certs: (certs / "server.pem").write_bytes((certs / "ca.pem").read_bytes()), "is not the certif"),
     ],
 )
 def test_check_config_looks_at_the_certificate(made: Cli, spoil: object, words: str) -> None:

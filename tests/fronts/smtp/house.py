@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 import trustme
 
+from sesrelay.core.guard import GuardBounds, LoginGuard
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Door, Surroundings
@@ -23,6 +24,7 @@ from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.account import Login
 from sesrelay.model.message import MessageId, SpooledBody, Submission
 from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.rules.patience import Patience
 from sesrelay.settings import Listener, Smtp
 from tests.clock import FakeClock
 
@@ -48,6 +50,7 @@ class Relay:
         self.submissions: list[Submission] = []
         self.bodies: list[bytes] = []
         self.logins: list[tuple[str, bytes, str]] = []
+        self.login_addresses: list[str] = []
         self.raises: BaseException | None = None
         self.login_raises: BaseException | None = None
         self.gate: asyncio.Event | None = None
@@ -63,8 +66,9 @@ class Relay:
         self.bodies.append(content if isinstance(content, bytes) else content.header + Path(content.path).read_bytes())
         return ID
 
-    async def login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def login(self, access_key_id: str, password: bytes, region: str, client_address: str) -> Login:
         self.logins.append((access_key_id, password, region))
+        self.login_addresses.append(client_address)
         if self.gate is not None:
             await self.gate.wait()
         if self.login_raises is not None:
@@ -80,12 +84,42 @@ class Counts:
     def __init__(self) -> None:
         self.messages: list[int] = []
         self.reasons: list[str] = []
+        self.delays = self.turned_away = 0
 
     def accepted(self, recipients: int) -> None:
         self.messages.append(recipients)
 
     def refused(self, reason: str) -> None:
         self.reasons.append(reason)
+
+    def connection_refused(self) -> None:
+        self.turned_away += 1
+
+    def login_delayed(self) -> None:
+        self.delays += 1
+
+
+class Numbers:
+    """A tally in which nothing fades."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self.numbers: dict[bytes, float] = {}
+
+    def number(self, name: bytes) -> float:
+        return self.numbers.get(name, 0)
+
+    def add(self, name: bytes) -> None:
+        self.numbers[name] = min(self.number(name) + 1, self.most)
+
+    def take_back(self, name: bytes) -> None:
+        self.numbers.pop(name, None)
+
+
+def guard(*, address: int = 100, key_in_network: int = 100, key: int = 100) -> LoginGuard:
+    """So many failures are free; then 1, 2, 4 … 20 seconds, for the key at most 2."""
+    bounds = GuardBounds(Patience(address, 1, 20), Patience(key_in_network, 1, 20), Patience(key, 1, 2))
+    return LoginGuard(Numbers(100), Numbers(1), bounds)
 
 
 class Spool:
@@ -187,6 +221,9 @@ class Client:
 class House:
     """A worker with its doors: a loop in a thread."""
 
+    def chance(self, octets: int) -> bytes:
+        return bytes(range(octets))
+
     def __init__(self, factory: Callable[[], asyncio.AbstractEventLoop], folder: Path, authority: trustme.CA) -> None:
         self.loop = factory()
         self.clock = FakeClock()
@@ -200,6 +237,7 @@ class House:
         self.tls = TlsContexts(folder / "server.pem", folder / "server.key", ENDPOINTS)
         self.memory = WorkerOctets(1 << 26)
         self.connections = WorkerConnections(at_all=100, per_address=100)
+        self.guard = guard()
         self.trust = ssl.create_default_context()
         authority.configure_trust(self.trust)
         self.made: list[SmtpServer] = []
@@ -226,7 +264,13 @@ class House:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
 
     def open(
-        self, mode: str = "starttls", region: str | None = None, *, of: type[SmtpServer] = SmtpServer, **bounds: Any
+        self,
+        mode: str = "starttls",
+        region: str | None = None,
+        *,
+        of: type[SmtpServer] = SmtpServer,
+        proxy: bool = False,
+        **bounds: Any,
     ) -> tuple[Door, int]:
         """A door and its port."""
 
@@ -236,13 +280,14 @@ class House:
                 tls=self.tls,
                 caps=self.connections,
                 clock=self.clock,
-                chance=lambda octets: bytes(range(octets)),
+                chance=lambda octets: self.chance(octets),  # noqa: PLW0108 - as it is when it is called
                 counters=self.counts,
-                spool=self.spool.open,
+                spool=lambda header: self.spool.open(header),  # noqa: PLW0108 - the same
                 memory=self.memory,
                 endpoints=ENDPOINTS,
+                guard=self.guard,
             )
-            door = front_door(Smtp(**bounds), Listener(mode=mode, region=region), around)
+            door = front_door(Smtp(**bounds), Listener(mode=mode, region=region, proxy_protocol=proxy), around)
             door._make = lambda d: self.made.append(of(d)) or self.made[-1]
             server = await self.loop.create_server(door, "127.0.0.1", 0, **door.tls_arguments)
             self._servers.append(server)
@@ -306,6 +351,8 @@ class House:
                     if self.relay.gate is not None:
                         self.relay.gate.set()
                     await asyncio.sleep(0.001)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()  # a drain that a test has begun and not seen to its end
 
         try:
             self.run(end())

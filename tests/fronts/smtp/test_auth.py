@@ -10,7 +10,19 @@ import pytest
 import structlog
 
 from sesrelay.model.refusal import Refusal, Refused
-from tests.fronts.smtp.house import ENVELOPE, GO, OK, PASSWORD, PLAIN, USER, House
+from tests.fronts.smtp.house import (
+    ENVELOPE,
+    GO,
+    GREETING,
+    OK,
+    PASSWORD,
+    PLAIN,
+    SECURE_EHLO,
+    USER,
+    Client,
+    House,
+    guard,
+)  # fmt: skip
 
 LOGGED_IN = b"235 Authentication successful.\r\n"
 INVALID = b"535 Authentication Credentials Invalid\r\n"
@@ -88,6 +100,7 @@ def test_a_long_token_is_taken(house: House) -> None:
     [
         (Refusal.BAD_CREDENTIALS, INVALID),
         (Refusal.NOT_SUBSCRIBED, b"535 Account not subscribed to SES\r\n"),
+        (Refusal.MAY_NOT_SEND, b"535 User not authorized to call the SES SMTP endpoint\r\n"),
         (Refusal.LOGIN_UNAVAILABLE, b"454 Temporary authentication failure\r\n"),
     ],
 )
@@ -142,6 +155,14 @@ def test_the_region_of_a_login_is_the_sessions(house: House) -> None:
     assert house.relay.logins == [(USER, PASSWORD, "eu-west-1")]
 
 
+def test_policies_hear_where_a_login_comes_from_whichever_way_it_is_read(house: House) -> None:
+    house.greeted().say(b"AUTH PLAIN " + PLAIN + b"\r\n", LOGGED_IN)
+    client = house.greeted()
+    client.say(b"HELP\r\n", b"214 EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY QUIT\r\n")
+    client.say(b"AUTH PLAIN " + PLAIN + b"\r\n", LOGGED_IN)
+    assert house.relay.login_addresses == ["127.0.0.1"] * 2
+
+
 def test_no_password_is_ever_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     house.relay.login_raises = RuntimeError("no database")
@@ -183,3 +204,94 @@ def test_a_response_that_looks_like_a_command_is_a_response(house: House, beginn
     client.say(beginning + b"\r\n", ASK_PASSWORD)
     client.say(beginning + b"\r\n", INVALID)
     assert [login[1] for login in house.relay.logins] == [base64.b64decode(beginning)]
+
+
+WRONG = b"AUTH PLAIN " + base64.b64encode(b"\0" + USER.encode() + b"\0wrong") + b"\r\n"
+RIGHT = b"AUTH PLAIN " + PLAIN + b"\r\n"
+
+
+def asks(house: House, client: Client, said: bytes) -> None:
+    """Sends it; the login waits when this returns."""
+    delays = house.counts.delays
+    client.send(said)
+    house.until(lambda: house.counts.delays == delays + 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "reply"),
+    [
+        (RIGHT, LOGGED_IN),
+        (WRONG, INVALID),
+        (b"AUTH PLAIN " + base64.b64encode(b"\0AKIANOBODY\0wrong") + b"\r\n", INVALID),
+    ],
+)
+def test_after_failures_the_right_password_waits_like_the_wrong_one(house: House, said: bytes, reply: bytes) -> None:
+    house.guard = guard(address=3)
+    client = house.greeted()
+    for _ in range(4):
+        house.guard.failed("127.0.0.1", "AKIASOMEBODY")
+    asks(house, client, said)
+    house.advance(1.9)
+    assert house.relay.logins == [], "the password was looked at before its time"
+    house.advance(0.2)
+    client.expect(reply)
+
+
+def test_a_wait_grows_with_each_failure_over_all_sessions(house: House) -> None:
+    house.guard = guard(address=2)
+    _, port = house.open("tls")
+    for seconds in (0, 0, 1, 2, 4):
+        client = house.secure(port)
+        client.expect(GREETING)
+        client.say(b"EHLO me\r\n", SECURE_EHLO)
+        if not seconds:
+            client.say(WRONG, INVALID)
+            continue
+        asks(house, client, WRONG)
+        looked_at = len(house.relay.logins)
+        house.advance(seconds - 0.1)
+        assert len(house.relay.logins) == looked_at
+        house.advance(0.2)
+        client.expect(INVALID)
+
+
+def test_trouble_of_our_own_makes_nobody_wait(house: House) -> None:
+    house.guard = guard(address=1, key_in_network=1, key=1)
+    house.relay.login_raises = Refused(Refusal.LOGIN_UNAVAILABLE)
+    client = house.greeted()
+    for _ in range(3):
+        client.say(RIGHT, b"454 Temporary authentication failure\r\n")
+    assert house.counts.delays == 0
+
+
+def test_a_login_that_waits_holds_up_nobody_else_and_is_not_idle(house: House) -> None:
+    house.guard = guard(address=1)
+    house.guard.failed("127.0.0.1", "AKIASOMEBODY")
+    client = house.greeted(idle_seconds=0.5)
+    asks(house, client, RIGHT)
+    other = house.greeted()
+    other.say(b"NOOP\r\n", OK)
+    house.advance(1.1)
+    client.expect(LOGGED_IN)
+
+
+def test_the_password_of_a_client_that_has_left_is_not_looked_at(house: House) -> None:
+    house.guard = guard(address=1)
+    house.guard.failed("127.0.0.1", "AKIASOMEBODY")
+    client = house.greeted()
+    asks(house, client, RIGHT)
+    client.socket.close()
+    house.until(lambda: house.made[0]._gone)
+    house.advance(30)
+    assert house.relay.logins == []
+    assert house.made[0]._login.cancelled()
+
+
+def test_a_login_that_waits_does_not_keep_a_worker_that_stops(house: House) -> None:
+    house.guard = guard(address=1)
+    house.guard.failed("127.0.0.1", "AKIASOMEBODY")
+    client = house.greeted()
+    asks(house, client, RIGHT)
+    house.run(house._doors[0].drain(0))
+    assert client.rest() == b"421 Service is restarting, please connect again\r\n"
+    assert house.relay.logins == []

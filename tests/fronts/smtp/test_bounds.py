@@ -31,6 +31,7 @@ def test_too_many_connections_from_one_address(house: House) -> None:
     first.expect(GREETING)
     second.expect(GREETING)
     assert house.connect(port).rest() == TOO_MANY
+    assert house.counts.turned_away == 1
     first.say(b"QUIT\r\n", b"221 Bye\r\n")
     house.until(lambda: door.connections == 1)
     house.connect(port).expect(GREETING)
@@ -134,6 +135,30 @@ def test_an_old_session_ends_at_its_next_command(house: House) -> None:
     house.advance(111)
     client.send(b"MAIL FROM:<a@sender.example>\r\nNOOP\r\n")
     assert client.rest() == TOO_OLD
+
+
+def test_a_session_has_to_log_in(house: House) -> None:
+    client = house.greeted(login_seconds=100)
+    house.advance(95)
+    client.say(b"NOOP\r\n", OK)
+    house.advance(11)
+    assert client.rest() == b"421 Connection closed by server. No authentication in time.\r\n"
+
+
+def test_who_has_logged_in_in_time_may_stay(house: House) -> None:
+    client = house.logged_in(login_seconds=100)
+    house.advance(250)
+    client.say(b"NOOP\r\n", OK)
+
+
+def test_a_login_under_way_is_not_overdue(house: House) -> None:
+    client = house.greeted(login_seconds=100)
+    house.relay.gate = asyncio.Event()
+    client.send(b"AUTH PLAIN " + PLAIN + b"\r\n")
+    house.until(lambda: len(house.relay.logins) == 1)
+    house.advance(250)
+    house.call(house.relay.gate.set)
+    client.expect(b"235 Authentication successful.\r\n")
 
 
 def test_an_old_session_may_finish_its_message(house: House) -> None:
@@ -287,6 +312,26 @@ def test_a_client_that_reads_no_replies_gets_no_more_and_costs_no_memory(house: 
     assert house.call(connection.transport.get_write_buffer_size) < 1 << 20
     house.call(connection.transport.abort)
     thread.join()
+
+
+@pytest.mark.parametrize("mode", ["tls", "starttls"])
+def test_a_client_that_reads_no_replies_is_cut_off_in_the_end(
+    house: House, mode: Literal["tls", "starttls"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sesrelay.fronts.smtp.door.TLS_CLOSE_SECONDS", 0.1)
+    door, port = house.open(mode)
+    client = house.secure(port) if mode == "tls" else house.connect(port)
+    client.expect(GREETING)
+    client.socket.settimeout(0.1)
+    with contextlib.suppress(OSError):
+        while True:
+            client.send(b"HELP\r\n" * 10_000)
+    house.until(lambda: bool(house.made[0]._held & UNREAD))
+    house.advance(361)
+    if mode == "starttls":  # in clear nothing but its silence tells that it does not take the last word
+        house.advance(361)
+    house.until(lambda: house.made[0]._gone)
+    assert door.connections == 0
 
 
 def test_many_commands_at_once_leave_the_loop_to_others_and_keep_their_order(house: House) -> None:

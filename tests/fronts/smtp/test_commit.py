@@ -13,7 +13,20 @@ from typing import Any
 import pytest
 
 from sesrelay import killpoints
-from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GO, GREETING, HOST, OK, PLAIN, SECURE_EHLO, Client, House, T
+from tests.fronts.smtp.house import (
+    ACCEPTED,
+    CLEAR_EHLO,
+    ENVELOPE,
+    GO,
+    GREETING,
+    HOST,
+    OK,
+    PLAIN,
+    SECURE_EHLO,
+    Client,
+    House,
+    T,
+)
 
 RESTARTING = b"421 Service is restarting, please connect again\r\n"
 
@@ -53,9 +66,13 @@ def test_a_client_that_has_closed_its_side_of_tls_behind_the_final_dot_gets_its_
     assert client.rest() == ACCEPTED + b"221 Bye\r\n"
 
 
-def all_at_once(house: House, octets: bytes) -> bytes:
+def all_at_once(house: House, octets: bytes, mode: str = "tls") -> bytes:
     """What a client gets that says everything, closes its direction of TLS, and only then reads."""
-    connection = house.connect(house.open("tls")[1]).socket
+    client = house.connect(house.open(mode)[1])
+    if mode == "starttls":
+        client.expect(GREETING)
+        client.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
+    connection = client.socket
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = house.trust.wrap_bio(incoming, outgoing, server_hostname=HOST)
 
@@ -84,6 +101,16 @@ def test_a_client_that_has_said_all_at_once_and_closed_its_side_of_tls_is_answer
     replies = GREETING + SECURE_EHLO + b"235 Authentication successful.\r\n" + OK * 500 + OK + OK + GO + ACCEPTED + OK
     assert all_at_once(house, said) == replies
     house.until(lambda: house.made[0]._gone)
+
+
+def test_a_client_that_says_all_and_closes_its_side_with_the_last_of_starttls_handshake_is_answered(
+    house: House,
+) -> None:
+    login = b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\n"
+    replies = SECURE_EHLO + b"235 Authentication successful.\r\n" + OK + OK + GO + ACCEPTED
+    assert all_at_once(house, login + ENVELOPE + b"x\r\n.\r\n", "starttls") == replies
+    house.until(lambda: house.made[0]._gone)
+    assert house.relay.bodies == [b"x\r\n"]
 
 
 def test_a_client_that_closes_its_side_of_tls_in_a_message_is_done(house: House) -> None:
@@ -128,25 +155,37 @@ def drain(house: House) -> Any:
     return asyncio.run_coroutine_threadsafe(house._doors[-1].drain(60), house.loop)
 
 
-def test_drain_tells_who_waits_and_finishes_what_is_under_way(house: House) -> None:
-    client = under_way(house)
-    door = house._doors[-1]
-    port = house._servers[-1].sockets[0].getsockname()[1]
-    other = house.secure(port)
-    other.expect(GREETING)
-    writing = house.secure(port)
-    writing.expect(GREETING)
-    house.settle()
+def arrive(house: House, port: int) -> Client:
+    """Over TLS, logged in."""
+    client = house.secure(port)
+    client.expect(GREETING)
+    client.say(b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\n", SECURE_EHLO + b"235 Authentication successful.\r\n")
+    return client
+
+
+def send_one(client: Client) -> None:
+    client.say(ENVELOPE, OK + OK + GO)
+    client.say(b"x\r\n.\r\n", ACCEPTED)
+
+
+def test_drain_tells_who_is_between_messages_and_finishes_what_is_under_way(house: House) -> None:
+    door, port = house.open("tls")
+    between, sending = arrive(house, port), arrive(house, port)
+    send_one(between)
+    house.relay.gate = asyncio.Event()
+    sending.say(ENVELOPE, OK + OK + GO)
+    sending.send(b"x\r\n.\r\n")
+    house.until(lambda: len(house.relay.submissions) == 2)
     draining = drain(house)
-    assert other.rest() == RESTARTING
-    assert writing.rest() == RESTARTING
+    assert between.rest() == RESTARTING
+    house.advance(5)
     assert not draining.done()
     house.call(house.relay.gate.set)
-    assert client.rest() == ACCEPTED + RESTARTING
+    assert sending.rest() == ACCEPTED + RESTARTING
     house.until(lambda: door.connections == 0)
     house.advance(1)
     draining.result(10)
-    assert len(house.relay.bodies) == 1
+    assert len(house.relay.bodies) == 2
 
 
 def test_drain_lets_a_message_that_is_coming_in_be_finished(house: House) -> None:
@@ -166,11 +205,69 @@ def test_drain_refuses_a_faulty_message_as_ever(house: House) -> None:
     assert client.rest() == b"554 Transaction failed: Message contains a NUL character.\r\n" + RESTARTING
 
 
-def test_drain_takes_nobody_in_any_more(house: House) -> None:
-    _, port = house.open()
+def test_who_came_before_the_drain_may_still_send_his_first_message(house: House) -> None:
+    """A program that sends one mail and reports what it was told would have failed, although nothing was wrong."""
+    _, port = house.open("tls")
+    client = house.secure(port)
+    client.expect(GREETING)
     drain(house)
     house.settle()
-    assert house.connect(port).rest() == b"421 Too many concurrent SMTP connections\r\n"
+    client.say(b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\n", SECURE_EHLO + b"235 Authentication successful.\r\n")
+    client.say(ENVELOPE, OK + OK + GO)
+    client.send(b"hello\r\n.\r\nMAIL FROM:<a@sender.example>\r\n")
+    assert client.rest() == ACCEPTED + RESTARTING
+
+
+def test_who_is_between_mail_and_data_at_a_drain_is_not_interrupted(house: House) -> None:
+    client = house.logged_in()
+    send_one(client)
+    client.say(b"MAIL FROM:<a@sender.example>\r\n", OK)
+    drain(house)
+    house.settle()
+    client.say(b"RCPT TO:<b@example.com>\r\nDATA\r\n", OK + GO)
+    client.send(b"hello\r\n.\r\n")
+    assert client.rest() == ACCEPTED + RESTARTING
+
+
+def test_a_login_and_an_upgrade_under_way_at_a_drain_are_finished(house: House) -> None:
+    house.relay.gate = asyncio.Event()
+    client = house.connect(house.open()[1])
+    client.expect(GREETING)
+    client.say(b"EHLO me\r\nSTARTTLS\r\n", CLEAR_EHLO + b"220 Ready to start TLS\r\n")
+    drain(house)
+    house.settle()
+    client.starttls(house.trust)
+    client.say(b"EHLO me\r\nAUTH PLAIN " + PLAIN + b"\r\n", SECURE_EHLO)
+    house.call(house.relay.gate.set)
+    client.expect(b"235 Authentication successful.\r\n")
+    send_one(client)
+    assert client.rest() == RESTARTING
+
+
+def test_a_handshake_under_way_at_a_drain_is_waited_for(house: House) -> None:
+    door, port = house.open("tls")
+    early = house.connect(port)
+    house.until(lambda: len(door._coming) == 1)
+    draining = drain(house)
+    house.settle()
+    assert not draining.done()
+    early.starttls(house.trust).expect(GREETING)
+
+
+def test_drain_has_patience_with_those_who_go_on_and_none_with_the_silent(house: House) -> None:
+    _, port = house.open("tls")
+    goes_on, silent = arrive(house, port), arrive(house, port)
+    drain(house)
+    house.settle()
+    goes_on.say(b"NOOP\r\n", OK)
+    house.advance(2.1)
+    assert silent.rest() == RESTARTING
+    goes_on.say(b"NOOP\r\n", OK)
+    house.advance(2.1)
+    goes_on.say(b"NOOP\r\n", OK)
+    house.advance(2.1)
+    house.advance(2.1)
+    assert goes_on.rest() == RESTARTING
 
 
 def test_drain_gives_up_when_its_time_is_over(house: House) -> None:

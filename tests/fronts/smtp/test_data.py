@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,18 @@ def test_the_file_of_a_message_that_is_refused_goes(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
     body.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_that_drips_in_holds_little_more_than_its_octets() -> None:
+    body = reader()
+    body.feed(b"X")
+    for _ in range(20_000):
+        body.feed(b"-: a\r\n"[:3])
+        body.feed(b"-: a\r\n"[3:])
+    held = sum(sys.getsizeof(piece) for piece in body._pieces)
+    assert held < 1.3 * body._held
+    assert body.feed(b"\r\n.\r\n") == b""
+    assert body.content() == b"X" + 20_000 * b"-: a\r\n" + b"\r\n"
 
 
 @pytest.mark.parametrize("cut", range(-6, 3))

@@ -15,7 +15,11 @@ ROWS = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", TEXT, re.MULTILINE))
 
 
 def test_every_bound_is_described_with_its_default() -> None:
-    numbers = {name: str(int(field.default)) for name, field in Smtp.model_fields.items() if field.default is not False}
+    numbers = {
+        name: str(int(field.default))
+        for name, field in Smtp.model_fields.items()
+        if isinstance(field.default, int | float) and field.default is not False
+    }
     assert numbers == ROWS
 
 

@@ -41,6 +41,17 @@ AFTER_THE_DOT = [
         "554 Message rejected: Email address is not verified. The following identities failed the check in region "
         "EU-WEST-1: Some Name <email@address.com>, email@address.com",
     ),
+    (
+        Refused(
+            Refusal.NOT_AUTHORIZED,
+            "arn:aws:iam::123456789012:user/mailer",
+            "ses:SendRawEmail",
+            "arn:aws:ses:eu-west-1:123456789012:identity/example.com",
+        ),
+        "554 Access denied: User `arn:aws:iam::123456789012:user/mailer' is not authorized to perform "
+        "`ses:SendRawEmail' on resource `arn:aws:ses:eu-west-1:123456789012:identity/example.com'",
+    ),
+    (Refused(Refusal.NOT_AUTHORIZED), "554 Access denied: User is not authorized to perform `ses:SendRawEmail'"),
     (Refused(Refusal.DUPLICATE_HEADER, "Content-Type"), "554 Transaction failed: Duplicate header 'Content-Type'."),
     (Refused(Refusal.MALFORMED, "Missing start boundary"), "554 Transaction failed: Missing start boundary"),
     (Refused(Refusal.TOO_LONG), "552 5.3.4 Message is too long."),

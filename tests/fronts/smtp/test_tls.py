@@ -5,11 +5,18 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import structlog
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sesrelay.certificates.pairs import BadPair, PairFiles, _names
 from sesrelay.fronts.smtp.tls import TlsContexts
+from sesrelay.model.clock import DAY, SECOND
 from tests.fronts.smtp.house import CLEAR_EHLO, ENDPOINTS, GREETING, OK, PLAIN, SECURE_EHLO, House
 
 
@@ -85,11 +92,17 @@ def test_older_than_tls_1_2_is_refused(house: House) -> None:
 
 
 def test_every_context_asks_for_tls_1_2_at_least(house: House) -> None:
-    assert all(context.minimum_version is ssl.TLSVersion.TLSv1_2 for context in house.tls._all())
+    contexts = {house.tls.default, *house.tls._choice.contexts()}
+    assert len(contexts) > len(ENDPOINTS)
+    assert all(context.minimum_version is ssl.TLSVersion.TLSv1_2 for context in contexts)
 
 
-def serial(house: House, port: int, name: str) -> bytes:
-    client = house.secure(port, name)
+def serial(house: House, port: int, name: str, *, verified: bool = True) -> bytes:
+    context = house.trust
+    if not verified:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    client = house.connect(port).starttls(context, name)
     certificate = client.socket.getpeercert(binary_form=True)
     client.socket.close()
     return certificate
@@ -130,8 +143,150 @@ def test_a_bad_pair_leaves_the_old_one_and_says_so(house: House, harm: str) -> N
 
 
 def test_a_pair_that_cannot_be_used_is_an_error_at_start(house: House) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BadPair, match=r"none\.pem: No such file or directory"):
         TlsContexts(house.folder / "none.pem", house.folder / "server.key", ENDPOINTS)
+
+
+def shown(house: House, port: int, name: str | None, mode: str = "tls", **limits: Any) -> tuple[str, tuple[str, ...]]:
+    """The kind of key and the names of the certificate that a client gets."""
+    client = house.connect(port)
+    if mode == "starttls":
+        client.expect(GREETING)
+        client.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    house.authority.configure_trust(context)
+    context.check_hostname = False
+    if "ciphers" in limits:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(limits["ciphers"])
+    connection = context.wrap_socket(client.socket, server_hostname=name)
+    leaf = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+    connection.close()
+    kind = "RSA" if isinstance(leaf.public_key(), rsa.RSAPublicKey) else "EC"
+    return kind, _names(leaf)
+
+
+def further(house: House, name: str, *hosts: str, **options: Any) -> PairFiles:
+    """Another certificate beside the first."""
+    write(house, name, house.authority.issue_cert(*hosts, **options))
+    return PairFiles(house.folder / f"{name}.pem", house.folder / f"{name}.key")
+
+
+def write(house: House, name: str, leaf: trustme.LeafCert) -> None:
+    leaf.private_key_pem.write_to_path(str(house.folder / f"{name}.key"))
+    (house.folder / f"{name}.pem").write_bytes(b"".join(part.bytes() for part in leaf.cert_chain_pems))
+
+
+ALL = (*ENDPOINTS.values(), "localhost")
+EUROPE = ENDPOINTS["eu-west-1"]
+
+
+def with_others(house: House, *others: PairFiles, kind: trustme.KeyType = trustme.KeyType.RSA) -> None:
+    """The door shows these too, and a first one of that kind."""
+    write(house, "server", house.authority.issue_cert(*ALL, key_type=kind))
+    house.tls = TlsContexts(
+        *(house.folder / "server.pem", house.folder / "server.key", ENDPOINTS, others), now=house.clock.now
+    )
+
+
+@pytest.mark.parametrize("mode", ["starttls", "tls"])
+def test_each_name_gets_its_certificate(house: House, mode: str) -> None:
+    europe = further(house, "europe", EUROPE)
+    aliases = further(house, "aliases", "smtp.example", "*.mail.example")
+    with_others(house, europe, aliases)
+    _, port = house.open(mode)
+    table = {
+        EUROPE: (EUROPE,),
+        EUROPE.upper(): (EUROPE,),
+        ENDPOINTS["us-east-1"]: ALL,
+        "smtp.example": ("smtp.example", "*.mail.example"),
+        "a.mail.example": ("smtp.example", "*.mail.example"),
+        "a.b.mail.example": ALL,
+        "nobody.test": ALL,
+        None: ALL,
+    }
+    assert {name: shown(house, port, name, mode)[1] for name in table} == table
+
+
+@pytest.mark.parametrize("name", [*ALL, None])
+def test_of_two_kinds_of_key_for_a_name_the_clients_abilities_choose(house: House, name: str | None) -> None:
+    with_others(house, further(house, "p256", *ALL, key_type=trustme.KeyType.ECDSA))
+    _, port = house.open("tls")
+    assert shown(house, port, name) == ("EC", ALL)
+    assert shown(house, port, name, ciphers="ECDHE-ECDSA-AES256-GCM-SHA384") == ("EC", ALL)
+    assert shown(house, port, name, ciphers="ECDHE-RSA-AES256-GCM-SHA384") == ("RSA", ALL)
+
+
+def test_a_region_keeps_its_name_with_a_certificate_of_its_own(house: House) -> None:
+    with_others(house, further(house, "europe", EUROPE))
+    client = house.secure(house.open("tls")[1], EUROPE)
+    assert client.line().startswith(f"220 {EUROPE} ESMTP ".encode())
+
+
+def test_a_new_certificate_may_have_another_kind_of_key_and_other_names(house: House) -> None:
+    other = further(house, "other", "smtp.example")
+    with_others(house, other)
+    _, port = house.open("tls")
+    assert shown(house, port, None)[0] == "RSA"
+    write(house, "server", house.authority.issue_cert(*ALL, key_type=trustme.KeyType.ECDSA))
+    write(house, "other", house.authority.issue_cert("mx.example"))
+    assert house.call(house.tls.reload)
+    assert shown(house, port, None, ciphers="ECDHE-ECDSA-AES256-GCM-SHA384") == ("EC", ALL)
+    with pytest.raises(ssl.SSLError):
+        shown(house, port, None, ciphers="ECDHE-RSA-AES256-GCM-SHA384")
+    assert shown(house, port, "mx.example")[1] == ("mx.example",)
+    assert shown(house, port, "smtp.example")[1] == ALL
+
+
+def test_one_bad_pair_does_not_keep_the_others_from_being_new(house: House) -> None:
+    europe = further(house, "europe", EUROPE)
+    with_others(house, europe)
+    _, port = house.open("tls")
+    europe.certificate.write_text("-----BEGIN CERTIFICATE-----\nhalf")
+    write(house, "server", house.authority.issue_cert(*ALL, "new.example", key_type=trustme.KeyType.RSA))
+    with structlog.testing.capture_logs() as logs:
+        assert not house.call(house.tls.reload)
+        assert not house.call(house.tls.reload)
+    assert [entry["log_level"] for entry in logs] == ["info", "error"]  # complained of once
+    assert shown(house, port, EUROPE)[1] == (EUROPE,)
+    assert shown(house, port, "new.example")[1] == (*ALL, "new.example")
+    assert house.tls.faults == (f"{europe.certificate}: has a certificate that is damaged, or not written to its end",)
+    further(house, "europe", EUROPE)
+    assert house.call(house.tls.reload)
+    assert house.tls.faults == ()
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(-90, -1), (1, 90)])
+def test_one_that_has_ended_or_not_begun_never_replaces_a_good_one(house: House, begins: int, ends: int) -> None:
+    with_others(house)
+    _, port = house.open("tls")
+    house.clock.set_wall(house.tls.pairs[0].begins + DAY)
+    now = datetime.fromtimestamp(house.clock.now() / SECOND, UTC)
+    days = {"not_before": now + timedelta(days=begins), "not_after": now + timedelta(days=ends)}
+    before = serial(house, port, "localhost")
+    write(house, "server", house.authority.issue_cert(*ALL, key_type=trustme.KeyType.RSA, **days))
+    assert not house.call(house.tls.reload)
+    assert serial(house, port, "localhost") == before
+    house.clock.set_wall(house.tls.pairs[0].ends + DAY)  # now the old one is no better
+    assert house.call(house.tls.reload)
+    assert serial(house, port, "localhost", verified=False) != before
+
+
+def test_files_that_are_being_written_are_left_alone_until_they_stand_still(house: House) -> None:
+    with_others(house)
+    _, port = house.open("tls")
+    before = serial(house, port, "localhost")
+    new = house.authority.issue_cert(*ALL)
+    assert not house.tls.look()
+    new.private_key_pem.write_to_path(str(house.folder / "server.key"))
+    assert not house.tls.look()
+    write(house, "server", new)
+    assert not house.tls.look()
+    assert serial(house, port, "localhost") == before
+    assert house.tls.look()
+    assert house.call(house.tls.reload)
+    assert not house.tls.look()
+    assert serial(house, port, "localhost") != before
 
 
 def test_a_handshake_that_fails_leaves_nothing_behind(house: House) -> None:

@@ -1,0 +1,44 @@
+"""File descriptors: as many as the system lets us have, and never all of them for sessions.
+
+A process without descriptors can neither refuse a client politely nor open its database, and asyncio's own accept loop
+spins on it. So a worker takes sessions only up to a share of its limit; who comes beyond gets the 421 of every full
+relay, and what delivers and stores mail keeps the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+ENOUGH: Final = 1 << 20
+"""Some systems allow a thousand million, for which programs that close them all would need minutes."""
+KEPT: Final = 64
+"""Of a small limit, for listeners, database and log."""
+_FILE: Final = Path("/proc/self/limits")
+_SOFT: Final = re.compile(r"^Max open files +(\d+)", re.MULTILINE)
+
+
+def raise_limit() -> None:
+    """This process's and its children's, to what it may be; where that is forbidden it stays."""
+    with suppress(OSError, ValueError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+        if soft < wanted and soft != resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def limit() -> int:
+    """How many this process may have open. From a file, since a service's sandbox may forbid to ask the kernel."""
+    try:
+        found = _SOFT.search(_FILE.read_text())
+    except OSError:
+        found = None
+    return int(found[1]) if found else ENOUGH
+
+
+def for_sessions(limit: int) -> int:
+    """How many of them a worker's sessions may take: three quarters, and of few all but the kept ones."""
+    return max(1, min(limit * 3 // 4, limit - KEPT))
