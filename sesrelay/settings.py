@@ -106,6 +106,25 @@ def _via(text: str) -> str:
     return text
 
 
+def _public_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("https", "http") and bool(url.hostname) and not (url.query or url.fragment)
+        good = good and (url.port is None or url.port > 0) and text.isascii() and text.isprintable() and " " not in text
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("a URL is wanted, such as https://mail.example.net or https://example.net:8443/relay")
+    return text.rstrip("/")
+
+
+def _product_name(text: str) -> str:
+    name = text.strip()
+    if not name or len(name) > 60 or not name.isascii() or not name.isprintable():
+        raise ValueError("1 to 60 printable ASCII characters are wanted")
+    return name
+
+
 def _some(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     """After the items are good; a min_length would complain of the bad ones once more."""
     if not items:
@@ -151,9 +170,14 @@ class Endpoint(Section):
 
 
 class Http(Endpoint):
-    """The HTTPS port: Query API, SNS API, console."""
+    """The HTTPS port: Query API, SNS API, console, links in mails."""
 
     port: Port = Field(8443, description="TCP port; 0 lets the system choose.")
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
+        None,
+        description="Where the world reaches this port, for links in mails; "
+        "null: https://<service_domain>, or address and port where they are of this machine only.",
+    )
 
 
 class Metrics(Endpoint):
@@ -328,6 +352,9 @@ class Settings(Section):
         ("us-east-1",),
         description="Regions served here. The order counts in message ids: add new ones at the end.",
     )
+    product_name: Annotated[str, AfterValidator(_product_name)] = Field(
+        "sesrelay", description="What the relay calls itself in its mails and pages, where the guide says Amazon SES."
+    )
     listeners: Annotated[tuple[Listener, ...], AfterValidator(_some)] = Field(
         (Listener(), Listener(port=2465, mode="tls")), description="Where SMTP clients come in."
     )
@@ -351,6 +378,16 @@ def endpoints(settings: Settings) -> dict[str, str]:
 
 KeyPath = tuple[str | int, ...]
 """The way to a key: ``("listeners", 0, "port")``."""
+
+
+def public_url(settings: Settings) -> str:
+    """Where the world reaches the HTTPS port, without a slash at its end."""
+    http = settings.http
+    if http.public_url is not None:
+        return http.public_url
+    own = ipaddress.ip_address(http.address)
+    host = (f"[{own}]" if own.version == 6 else str(own)) if own.is_loopback else settings.service_domain
+    return f"https://{host}" if http.port == 443 else f"https://{host}:{http.port}"
 
 
 def contradictions(settings: Settings) -> Iterator[tuple[KeyPath, str]]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from starlette.routing import Route
+
 from sesrelay.configuration import certificate_files
 from sesrelay.core.accept import Naming
 from sesrelay.core.guard import GuardBounds, LoginGuard, Tally
@@ -22,11 +24,14 @@ from sesrelay.delivery.lease import Lease
 from sesrelay.delivery.slots import WorkerShareOfSlots
 from sesrelay.delivery.watchdog import Watchdog
 from sesrelay.delivery.worker import DeliveryLimits, DeliveryWorker
+from sesrelay.events.identities import IdentityTeller
+from sesrelay.events.identity_mail import Letterhead
 from sesrelay.events.publisher import Publisher
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Surroundings
 from sesrelay.fronts.smtp.tls import TlsContexts
+from sesrelay.fronts.verify.pages import routes as verify_pages
 from sesrelay.model.clock import HOUR, MINUTE, SECOND, Clock
 from sesrelay.model.message import AttemptResult, Claim, Settlement
 from sesrelay.resolver import Resolver
@@ -35,10 +40,11 @@ from sesrelay.rules.patience import Patience
 from sesrelay.rules.retries import Schedule
 from sesrelay.rules.routing import Routes, read_route
 from sesrelay.rules.sandbox import simulator_domains
-from sesrelay.settings import Settings, Smtp, endpoints
+from sesrelay.settings import Settings, Smtp, endpoints, public_url
 from sesrelay.store import Store, StoreOptions
 from sesrelay.store.keyring import Keyring
 from sesrelay.store.keyring import load as load_keyring
+from sesrelay.verification.domains import DomainWatch
 
 _RETURN_PATH_EPOCH: Final = 0
 
@@ -88,6 +94,9 @@ class Parts:
     delivery: DeliveryWorker
     publisher: Publisher
     front: Surroundings
+    domains: DomainWatch
+    pages: list[Route]
+    """Of the HTTPS port."""
 
 
 def open_store(settings: Settings, place: Place, keyring: Keyring, clock: Clock) -> Store:
@@ -116,6 +125,7 @@ def build(
     tls = TlsContexts(first.certificate, first.private_key, names, [files for _, files in others], clock.now)
     store = open_store(settings, place, keyring, clock)
     lease = Lease(clock)
+    resolver = Resolver(settings.dns.nameservers, clock)
 
     async def settle(results: Sequence[AttemptResult]) -> None:
         await relay.settle(results)  # delivery and relay know each other
@@ -124,7 +134,7 @@ def build(
         queue=store,
         settle=settle,
         routes=_routes(settings).find,
-        dialer=_dialer(settings, clock, spread),
+        dialer=_dialer(settings, clock, spread, resolver),
         slots=WorkerShareOfSlots(settings.delivery.node_connections_per_destination, place.workers),
         envelopes=Envelopes(_return_path(settings, keyring)),
         lease=lease,
@@ -155,8 +165,12 @@ def build(
         endpoints=names,
         guard=LoginGuard(failed_logins, logins, _guard_bounds(settings.smtp)),
     )
-    publisher = Publisher(relay.notices, clock, settings.service_domain, names)
-    return Parts(store, relay, lease, delivery, publisher, front)
+    letterhead = Letterhead(settings.product_name, settings.service_domain, public_url(settings))
+    identity_mails = IdentityTeller(relay.identity_notices, letterhead)
+    publisher = Publisher(relay.notices, clock, settings.service_domain, names, (identity_mails,))
+    domains = DomainWatch(relay.verifying, resolver, clock, spread)
+    pages = verify_pages(relay.verifying, settings.product_name)
+    return Parts(store, relay, lease, delivery, publisher, front, domains, pages)
 
 
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:
@@ -199,11 +213,11 @@ def _limits(settings: Settings) -> DeliveryLimits:
     return DeliveryLimits(delivery.connection_messages, delivery.hops, round(delivery.retry.max_age_hours * HOUR))
 
 
-def _dialer(settings: Settings, clock: Clock, spread: Callable[[], float]) -> Dialer:
+def _dialer(settings: Settings, clock: Clock, spread: Callable[[], float], resolver: Resolver) -> Dialer:
     """The way out. Mail that the DNS would send to our own listeners on the mail port is a loop."""
     listeners = [listener for listener in settings.listeners if listener.port == settings.delivery.port]
     finder = HostFinder(
-        Resolver(settings.dns.nameservers, clock),
+        resolver,
         settings.delivery.port,
         own_names=frozenset(name.lower() for name in (*endpoints(settings).values(), settings.service_domain)),
         own_addresses=frozenset(listener.address for listener in listeners),

@@ -22,9 +22,11 @@ BELOW: dict[str, set[str]] = {
     "certificates": {"model"},
     "configuration": {"model", "settings", "certificates"},
     "resolver": {"model", "settings"},
+    "fronts.verify": {"model", "rules", "core"},
     "fronts.smtp": {"model", "rules", "core", "settings", "killpoints", "certificates"},
     "delivery": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "events": {"model", "rules", "core", "settings", "resolver", "killpoints"},
+    "verification": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "runtime": {
         *(
             "model",
@@ -38,16 +40,17 @@ BELOW: dict[str, set[str]] = {
             "killpoints",
             "wiring",
         ),
-        *("fronts.smtp", "delivery", "events"),
+        *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     "wiring": {
         *("model", "rules", "core", "store", "settings", "configuration", "resolver", "killpoints", "runtime"),
-        *("fronts.smtp", "delivery", "events"),
+        *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     # The command line is the door through which everything is started, so it stands above all.
     "fronts.cli": {
         *("model", "rules", "core", "store", "settings", "configuration", "certificates", "resolver", "wiring"),
         "runtime",
+        "verification",
     },
     "__main__": {"fronts.cli"},
     "__init__": set(),
@@ -69,7 +72,7 @@ OUTSIDE: dict[str, set[str]] = {
     "yaml": {"configuration", "fronts.cli"},
     "click": {"fronts.cli"},
     "rich": {"fronts.cli"},
-    "starlette": {"runtime", "wiring"},
+    "starlette": {"fronts.verify", "runtime", "wiring"},
     "uvicorn": {"runtime", "wiring"},
     "uvloop": {"runtime"},
     "multiprocessing": set(),

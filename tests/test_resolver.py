@@ -137,3 +137,96 @@ async def test_an_operators_host_is_found_by_the_machines_own_means(clock: FakeC
 def test_servers_are_written_with_or_without_a_port(text: str, address: str, port: int) -> None:
     server = resolver._server(text)
     assert (server.address, server.port) == (address, port)
+
+
+ZONE = {
+    ("shop.test", "NS"): ["ns1.shop.test.", "ns2.shop.test."],
+    ("ns1.shop.test", "A"): ["127.0.0.1"],
+    ("ns2.shop.test", "A"): ["127.0.0.2"],
+}
+"""What the usual server knows: where the zone is."""
+RECORD = ("_amazonses.shop.test", "TXT")
+
+
+async def published(usual: NameServer, port: int, clock: FakeClock, name: str = RECORD[0]) -> tuple[str, ...] | str:
+    try:
+        return tuple(sorted(await Resolver([usual.address], clock, owners_port=port).published_txt(name)))
+    except (DnsTroubleError, NoSuchNameError) as fault:
+        return type(fault).__name__
+
+
+async def test_a_domains_own_servers_say_what_is_there_now(clock: FakeClock) -> None:
+    async with (
+        NameServer(ZONE) as usual,
+        NameServer({RECORD: ['"old"']}) as first,
+        NameServer({RECORD: ['"new" "er"']}, at=("127.0.0.2", first.port)) as second,
+    ):
+        assert await published(usual, first.port, clock) == ("newer", "old")
+        first.failing.add(RECORD[0])
+        assert await published(usual, first.port, clock) == ("newer",)
+        second.table.clear()
+        assert await published(usual, first.port, clock) == ()
+        second.failing.add(RECORD[0])
+        assert await published(usual, first.port, clock) == "DnsTroubleError"
+    assert RECORD not in usual.asked
+
+
+async def test_only_its_own_server_may_say_that_there_is_nothing(clock: FakeClock) -> None:
+    async with NameServer(ZONE) as usual, NameServer({}) as own:
+        assert await published(usual, own.port, clock) == ()
+        own.authoritative = False
+        assert await published(usual, own.port, clock) == "DnsTroubleError"
+        own.table[RECORD] = ['"there"']
+        assert await published(usual, own.port, clock) == ("there",)
+
+
+async def test_where_no_own_server_can_be_reached_the_usual_one_is_asked(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "OWNER_SECONDS", 0.1)
+    async with NameServer(ZONE) as usual, NameServer({}) as own:
+        own.silent.add(RECORD[0])
+        assert await published(usual, own.port, clock) == "NoSuchNameError"
+        usual.table[RECORD] = ['"there"']
+        assert await published(usual, own.port, clock) == ("there",)
+        usual.failing.add(RECORD[0])
+        assert await published(usual, own.port, clock) == "DnsTroubleError"
+
+
+async def test_a_name_whose_zone_nobody_knows_is_asked_of_the_usual_server(clock: FakeClock) -> None:
+    async with NameServer({("_amazonses.lone.test", "TXT"): ['"there"']}) as usual:
+        assert await published(usual, 9, clock, "_amazonses.lone.test") == ("there",)
+        assert await published(usual, 9, clock, "_amazonses.none.test") == "NoSuchNameError"
+
+
+async def test_a_cname_is_followed_into_its_own_zone_but_not_for_ever(clock: FakeClock) -> None:
+    usual_table = {
+        **{("a.test", "NS"): ["ns.a.test."], ("ns.a.test", "A"): ["127.0.0.1"]},
+        **{("b.test", "NS"): ["ns.b.test."], ("ns.b.test", "A"): ["127.0.0.2"]},
+        # the name is no zone, although what it stands for is one
+        ("_amazonses.a.test", "CNAME"): ["b.test."],
+    }
+    first_table = {("_amazonses.a.test", "CNAME"): ["x.b.test."], ("loop.a.test", "CNAME"): ["loop.b.test."]}
+    second_table = {("x.b.test", "TXT"): ['"there"'], ("loop.b.test", "CNAME"): ["loop.a.test."]}
+    async with (
+        NameServer(usual_table) as usual,
+        NameServer(first_table) as first,
+        NameServer(second_table, at=("127.0.0.2", first.port)),
+    ):
+        assert await published(usual, first.port, clock, "_amazonses.a.test") == ("there",)
+        assert await published(usual, first.port, clock, "loop.a.test") == "DnsTroubleError"
+
+
+@pytest.mark.parametrize("name", ["a..b.test", "x" * 64 + ".test"])
+async def test_what_cannot_be_a_name_has_no_values(clock: FakeClock, name: str) -> None:
+    with pytest.raises(NoSuchNameError):
+        await Resolver(["127.0.0.1:9"], clock).published_txt(name)
+
+
+async def test_a_question_has_an_end_however_many_servers_are_slow(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "PUBLISHED_SECONDS", 0.1)
+    async with NameServer(ZONE) as usual, NameServer({}) as own:
+        own.silent.add(RECORD[0])
+        assert await published(usual, own.port, clock) == "DnsTroubleError"

@@ -8,7 +8,7 @@ import pytest
 
 from sesrelay.configuration import DEFAULT_FILE, BadConfiguration, load, locate
 from sesrelay.fronts.cli.example import example, tables
-from sesrelay.settings import Settings
+from sesrelay.settings import Settings, public_url
 
 GOOD = """\
 service_domain: Relay.Example.NET
@@ -222,3 +222,32 @@ def test_every_setting_says_what_it_means_and_in_which_unit() -> None:
         for unit in ("seconds", "hours", "days", "minutes", "octets"):
             name = key.strip("|` ")
             assert not name.endswith(f"_{unit}") or unit in meaning.lower(), f"{name} does not name its unit"
+
+
+@pytest.mark.parametrize(
+    ("http", "url"),
+    [
+        ({}, "https://127.0.0.1:8443"),
+        ({"address": "::1"}, "https://[::1]:8443"),
+        ({"address": "0.0.0.0"}, "https://relay.example.net:8443"),
+        ({"address": "192.0.2.1", "port": 443}, "https://relay.example.net"),
+        ({"public_url": "https://mail.example.net/relay/"}, "https://mail.example.net/relay"),
+    ],
+)
+def test_links_lead_where_the_world_reaches_us(http: dict[str, object], url: str) -> None:
+    settings = Settings.model_validate({"service_domain": "relay.example.net", "data_dir": "/x", "http": http})
+    assert public_url(settings) == url
+
+
+@pytest.mark.parametrize(
+    "url", ["mail.example.net", "ftp://x", "https://", "https://x/?a", "https://x y", "https://x:0"]
+)
+def test_a_public_url_is_one(url: str) -> None:
+    with pytest.raises(ValueError, match="a URL is wanted"):
+        Settings.model_validate({"service_domain": "relay.example.net", "data_dir": "/x", "http": {"public_url": url}})
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 61, "Bücher"])
+def test_the_products_name_fits_into_a_header(name: str) -> None:
+    with pytest.raises(ValueError, match="printable ASCII"):
+        Settings.model_validate({"service_domain": "relay.example.net", "data_dir": "/x", "product_name": name})

@@ -11,14 +11,12 @@ from typing import Final, Protocol, TypeVar
 
 import structlog
 
+from sesrelay.core.ownmail import OwnMail
 from sesrelay.model.clock import Clock
-from sesrelay.model.message import BodyLocation, MessageId, Origin, OutboxRow, Submission
-from sesrelay.model.notice import BounceNotice
-from sesrelay.model.refusal import Refusal, Refused
+from sesrelay.model.message import BodyLocation, MessageId, OutboxRow, Submission
+from sesrelay.model.notice import Addressed, BounceNotice
 from sesrelay.model.story import MessageStory
-from sesrelay.rules import retries
-from sesrelay.store import messages, outbox
-from sesrelay.store.errors import StoreError
+from sesrelay.store import messages
 from sesrelay.store.segments import BodyDamaged
 from sesrelay.store.transaction import Transaction
 
@@ -44,8 +42,7 @@ class Publishing:
 
     def __init__(self, store: PublishStore, clock: Clock, accept: Callable[[Submission], Awaitable[MessageId]]) -> None:
         self._store = store
-        self._clock = clock
-        self._accept = accept
+        self._mail = OwnMail(store, clock, accept)
 
     async def due_bounces(self, limit: int) -> list[OutboxRow]:
         """Bounces to be told now, the oldest first; nobody else is given them for a minute. StoreError."""
@@ -74,24 +71,9 @@ class Publishing:
 
     async def tell(self, notice: BounceNotice, mail: bytes) -> MessageId | None:
         """Sends the mail about a bounce; its id. None: it had been sent before, or it is tried again later."""
-        submission = Submission(
-            account_id=notice.account_id,
-            region=notice.region,
-            origin=Origin.RELAY,
-            access_key_id="",
-            mail_from="",
-            recipients=(notice.mail_from,),
-            content=mail,
-            eight_bit=not mail.isascii(),
-            protocol="",
-            consumes_outbox=notice.outbox_id,
+        return await self._mail.send(
+            Addressed(notice.outbox_id, notice.attempts, notice.account_id, notice.region, notice.mail_from), mail
         )
-        try:
-            return await self._accept(submission)
-        except Refused as refused:
-            if refused.refusal is not Refusal.ALREADY_DONE:
-                await self._later(notice, refused.refusal)
-            return None
 
     async def _original(self, story: MessageStory | None) -> bytes | None:
         """A body that cannot be read must not keep its sender from learning of the bounce."""
@@ -102,11 +84,3 @@ class Publishing:
         except (BodyDamaged, OSError) as trouble:
             log.warning("bounce without its message", message_id=str(story.message_id), reason=str(trouble))
             return None
-
-    async def _later(self, notice: BounceNotice, refusal: Refusal) -> None:
-        due_at = self._clock.now() + retries.wait(notice.attempts, 0.5)
-        log.warning("bounce not told yet", message_id=str(notice.message_id), reason=refusal.value)
-        try:
-            await self._store.write(lambda tx: outbox.postpone(tx, notice.outbox_id, due_at))
-        except StoreError as trouble:  # then it is due again in a minute
-            log.warning("store away", reason=str(trouble))

@@ -7,8 +7,10 @@ from typing import Protocol
 
 from sesrelay.core.accept import Acceptance, AcceptStore, HandOver, Naming
 from sesrelay.core.login import LoginDesk, LoginStore
+from sesrelay.core.notices import IdentityNotices
 from sesrelay.core.publish import Publishing, PublishStore
 from sesrelay.core.settle import SettleStore, Settling
+from sesrelay.core.verifying import Verifying, VerifyStore
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
 from sesrelay.model.message import AttemptResult, MessageId, Settlement, Submission
@@ -16,7 +18,7 @@ from sesrelay.rules.retries import DEFAULT, Schedule
 from sesrelay.store.keyring import Keyring
 
 
-class RelayStore(AcceptStore, LoginStore, SettleStore, PublishStore, Protocol):
+class RelayStore(AcceptStore, LoginStore, SettleStore, PublishStore, VerifyStore, Protocol):
     """What the verbs need of the store."""
 
 
@@ -46,8 +48,12 @@ class Relay:
         )
         self._desk = LoginDesk(store, keyring, chance)
         self._settling = Settling(store, clock, chance, schedule, settled)
+        self.verifying = Verifying(store, keyring)
+        """Domains to be asked about, and links in mails."""
         self.notices = Publishing(store, clock, self.accept)
         """Bounces that senders must be told of; ``events.publisher`` asks for them."""
+        self.identity_notices = IdentityNotices(store, clock, self.accept, self.verifying)
+        """What owners of addresses and accounts must be told; ``events.identities`` asks for it."""
 
     async def accept(self, submission: Submission) -> MessageId:
         """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""

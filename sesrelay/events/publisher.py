@@ -1,8 +1,8 @@
-"""The worker's role that tells senders of bounces: looks for what is due, makes the mail, hands it to acceptance."""
+"""The worker's role that tells people: looks for what is due, makes the mail, hands it to acceptance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -29,11 +29,25 @@ class Notices(Protocol):
     async def tell(self, notice: BounceNotice, mail: bytes) -> MessageId | None: ...
 
 
+class Teller(Protocol):
+    """Who tells other things than bounces."""
+
+    async def tell_due(self) -> int: ...
+
+
 class Publisher:
     """``run`` until cancelled; a notice that was begun is told by somebody, here or elsewhere."""
 
-    def __init__(self, notices: Notices, clock: Clock, service_domain: str, endpoints: Mapping[str, str]) -> None:
-        """``endpoints``: by region, the host name that reports."""
+    def __init__(
+        self,
+        notices: Notices,
+        clock: Clock,
+        service_domain: str,
+        endpoints: Mapping[str, str],
+        others: Sequence[Teller] = (),
+    ) -> None:
+        """``endpoints``: by region, the host name that reports. ``others`` tell what they know in each turn, too."""
+        self._others = others
         self._notices = notices
         self._clock = clock
         self._service_domain = service_domain
@@ -53,6 +67,9 @@ class Publisher:
 
     async def publish_due(self) -> int:
         """Tells a batch of what is due now; how many there were. One that fails does not stop the others."""
+        return await self._bounces() + sum([await other.tell_due() for other in self._others])
+
+    async def _bounces(self) -> int:
         due = await self._notices.due_bounces(AT_ONCE)
         for row in due:
             try:

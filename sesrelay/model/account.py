@@ -71,7 +71,7 @@ class AccountStanding:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedIdentities:
-    """Identities with status Success in one region. Addresses as spelled (ID-2); domains in lower case."""
+    """Identities that are verified in one region. Addresses as spelled (ID-2); domains in lower case."""
 
     addresses: frozenset[str]
     domains: frozenset[str]

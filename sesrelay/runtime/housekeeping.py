@@ -35,6 +35,12 @@ class Relay(Protocol):
     async def expire_held(self) -> int: ...
 
 
+class Watch(Protocol):
+    """What of ``verification.domains.DomainWatch`` is used here."""
+
+    async def round(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """By which a chore of the cluster is ours: ``leases.take`` gave the term."""
@@ -51,8 +57,11 @@ class LeaseLost(Exception):  # noqa: N818 - no error: the chore goes on elsewher
 class House:
     """What chores work with."""
 
-    def __init__(self, store: Store, relay: Relay, clock: Clock, gauge: QueueGauge, keep: Keep) -> None:
+    def __init__(
+        self, store: Store, relay: Relay, clock: Clock, gauge: QueueGauge, keep: Keep, *, domains: Watch
+    ) -> None:
         self._lease: Lease | None = None
+        self.domains = domains
         self.relay = relay
         self.store = store
         self.clock = clock
@@ -129,6 +138,11 @@ async def sweep(house: House) -> None:
 async def count_queue(house: House) -> None:
     """The size of the queue, for those who watch."""
     house.gauge.queue(await house.store.read(retention.count_queue))
+
+
+async def verify_domains(house: House) -> None:
+    """Domains that are due are asked about; by whom each is, its row says, so a lost lease does no harm."""
+    await house.domains.round()
 
 
 async def prune(house: House) -> None:

@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from sesrelay.runtime.listeners import BACKLOG
 
 
-def application() -> Starlette:
-    """What is answered so far: a sign of life."""
+def application(routes: Sequence[BaseRoute]) -> Starlette:
+    """A sign of life, and what the fronts answer."""
 
     async def healthz(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
@@ -26,7 +26,7 @@ def application() -> Starlette:
     async def nothing(_request: Request, _error: Exception) -> PlainTextResponse:
         return PlainTextResponse("There is no such page.\n", status_code=404)
 
-    return Starlette(routes=[Route("/healthz", healthz)], exception_handlers={404: nothing})
+    return Starlette(routes=[Route("/healthz", healthz), *routes], exception_handlers={404: nothing})
 
 
 class _Server(uvicorn.Server):

@@ -148,7 +148,7 @@ class Worker:
             await parts.store.release_node_leftovers(order["live"])
         await self._release(order["replaces"])
         parts.delivery.start()
-        self._https = HttpsPort(application(), parts.front.tls.default)
+        self._https = HttpsPort(application(parts.pages), parts.front.tls.default)
         # A door of systemd's has no sockets here: its connections come over the channel.
         await self._https.start([socket.socket(fileno=fd) for fd in order["sockets"].get("http", ())])
         await self._listen(order["sockets"], settings, parts)
@@ -156,7 +156,8 @@ class Worker:
         self._run(self._beat(parts))
         self._run(self._count(caps))
         self._run(self._keeper(parts, settings).run(first_of_node=order["number"] == 0))
-        house = House(parts.store, parts.relay, self._clock, self._metrics, _keep(settings.retention))
+        keep = _keep(settings.retention)
+        house = House(parts.store, parts.relay, self._clock, self._metrics, keep, domains=parts.domains)
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from sqlalchemy import select
 
 from sesrelay.model.account import AccountFacts, KeyStatus, VerifiedIdentities
-from sesrelay.model.identity import IdentityType, VerificationStatus
+from sesrelay.model.identity import VERIFIED, IdentityType
 from sesrelay.model.policy import KeyHolder
 from sesrelay.store import policies
 from sesrelay.store.errors import UnknownAccount
@@ -65,7 +65,7 @@ def _verified(tx: Transaction, account_id: str, region: str, kind: IdentityType)
                 row.account_id == account_id,
                 row.region == region,
                 row.type == kind.value,
-                row.status == VerificationStatus.SUCCESS.value,
+                row.status.in_([status.value for status in VERIFIED]),
             )
         )
     )

@@ -168,6 +168,7 @@ identities = _table(
     _number("asked_at"),
     _number("next_check_at"),
     _number("missing_since"),
+    _number("trouble_since"),
     _words("settings"),
     Index("identities_to_check", "next_check_at", sqlite_where=text("next_check_at > 0"),
           postgresql_where=text("next_check_at > 0")),

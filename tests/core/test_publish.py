@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sesrelay.core import publish
+from sesrelay.core import ownmail, publish
 from sesrelay.core.publish import Publishing
 from sesrelay.model.clock import MINUTE
 from sesrelay.model.message import BodyLocation, MessageId, Origin, OutboxRow, Submission
@@ -75,7 +75,7 @@ class Desk:
 @pytest.fixture
 def desk(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(publish.messages, "find", lambda tx, message_id: STORY)
-    monkeypatch.setattr(publish.outbox, "postpone", lambda tx, number, at: tx.postponed.append((number, at)))
+    monkeypatch.setattr(ownmail.outbox, "postpone", lambda tx, number, at: tx.postponed.append((number, at)))
     return Desk(clock)
 
 

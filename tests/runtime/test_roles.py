@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select
 
 from sesrelay.core.settle import Settling
+from sesrelay.core.verifying import Verifying
 from sesrelay.model.clock import DAY
 from sesrelay.model.message import RecipientState
 from sesrelay.rules.retries import DEFAULT
@@ -21,6 +22,7 @@ from sesrelay.runtime.roles import CHORES, Chore, Roles
 from sesrelay.store import Store, Transaction
 from sesrelay.store.retention import ROWS_AT_ONCE, Keep
 from sesrelay.store.schema import bodies, messages
+from sesrelay.verification.domains import DomainWatch
 from tests.clock import FakeClock
 from tests.store.samples import an_order, open_account, settled
 
@@ -37,7 +39,15 @@ class Gauge:
 
 def a_house(store: Store, clock: FakeClock) -> House:
     settling = Settling(store, clock, bytes, DEFAULT, lambda _: None)
-    return House(store, settling, clock, Gauge(), KEEP)
+    watch = DomainWatch(Verifying(store, None), Silence(), clock, lambda: 0.5)
+    return House(store, settling, clock, Gauge(), KEEP, domains=watch)
+
+
+class Silence:
+    """A DNS that nobody asks."""
+
+    async def published_txt(self, name: str) -> tuple[str, ...]:
+        raise AssertionError(name)
 
 
 class Log:

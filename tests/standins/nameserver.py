@@ -19,22 +19,28 @@ class NameServer(asyncio.DatagramProtocol):
     A name that stands nowhere in the table does not exist.
     """
 
-    def __init__(self, table: Mapping[tuple[str, str], Sequence[str]], ttl: int = 300) -> None:
+    def __init__(
+        self, table: Mapping[tuple[str, str], Sequence[str]], ttl: int = 300, at: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
+        self._at = at
+        self.authoritative = True
         self.table = dict(table)
         self.ttl = ttl
         self.failing: set[str] = set()
         """Names answered SERVFAIL."""
         self.silent: set[str] = set()
         self.asked: Counter[tuple[str, str]] = Counter()
+        self.port = 0
         self.address = ""
         """``127.0.0.1:port``"""
         self._transport: asyncio.DatagramTransport | None = None
 
     async def __aenter__(self) -> NameServer:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=self._at)
         self._transport = transport
-        self.address = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+        self.port = int(transport.get_extra_info("sockname")[1])
+        self.address = f"{self._at[0]}:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -53,7 +59,7 @@ class NameServer(asyncio.DatagramProtocol):
         name, kind = question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
         self.asked[name, kind] += 1
         response = dns.message.make_response(query)
-        response.flags |= dns.flags.RA | dns.flags.AA
+        response.flags |= dns.flags.RA | (dns.flags.AA if self.authoritative else 0)
         if name in self.silent:
             return None
         if name in self.failing:
@@ -61,6 +67,9 @@ class NameServer(asyncio.DatagramProtocol):
         elif (name, kind) in self.table:
             values = self.table[name, kind]
             response.answer.append(dns.rrset.from_text_list(question.name, self.ttl, "IN", kind, list(values)))
+        elif (name, "CNAME") in self.table:
+            values = self.table[name, "CNAME"]
+            response.answer.append(dns.rrset.from_text_list(question.name, self.ttl, "IN", "CNAME", list(values)))
         elif not any(known == name for known, _ in self.table):
             response.set_rcode(dns.rcode.NXDOMAIN)
         return response

@@ -165,3 +165,22 @@ def test_statements_of_the_queue_use_its_indexes(session: Session) -> None:
     assert not [plan for plan in walks if not plan.startswith(harmless)]
     assert any("recipients_waiting" in plan for plan in plans)
     assert any("recipients_claimed" in plan for plan in plans)
+
+
+def test_domains_that_were_left_pending_are_asked_about_after_the_upgrade(migrated, clock, session: Session) -> None:
+    session.begin()
+    tx = session.transaction(0)
+    tx.change(text("ALTER TABLE identities DROP COLUMN trouble_since"))
+    tx.change(text("UPDATE alembic_version SET version_num = '0001'"))
+    for name, kind, status in (
+        ("a.example", "Domain", "Pending"),
+        ("b.example", "Domain", "Success"),
+        ("c@a.example", "EmailAddress", "Pending"),
+    ):
+        columns = "account_id, region, name, type, status, created_at"
+        tx.change(text(f"INSERT INTO identities ({columns}) VALUES ('1', 'r', '{name}', '{kind}', '{status}', 5)"))
+    session.commit()
+    assert migrate(migrated(), clock) == list(migrations.REVISIONS[1:])
+    session.begin()
+    rows = session.transaction(0).execute(text("SELECT name, next_check_at, asked_at FROM identities ORDER BY name"))
+    assert [tuple(row) for row in rows] == [("a.example", 5, 5), ("b.example", 0, 0), ("c@a.example", 0, 0)]
