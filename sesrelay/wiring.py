@@ -21,6 +21,7 @@ from sesrelay.delivery.lease import Lease
 from sesrelay.delivery.slots import WorkerShareOfSlots
 from sesrelay.delivery.watchdog import Watchdog
 from sesrelay.delivery.worker import DeliveryLimits, DeliveryWorker
+from sesrelay.events.owners import OwnersPublisher
 from sesrelay.events.publisher import Publisher
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
@@ -76,6 +77,7 @@ class Parts:
     lease: Lease
     delivery: DeliveryWorker
     publisher: Publisher
+    owners: OwnersPublisher
     front: Surroundings
 
 
@@ -142,7 +144,8 @@ def build(
         endpoints=names,
     )
     publisher = Publisher(relay.notices, clock, settings.service_domain, names)
-    return Parts(store, relay, lease, delivery, publisher, front)
+    owners = OwnersPublisher(relay.owners, clock, settings.service_domain)
+    return Parts(store, relay, lease, delivery, publisher, owners, front)
 
 
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:

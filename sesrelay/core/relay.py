@@ -9,6 +9,7 @@ from sesrelay.core.accept import Acceptance, AcceptStore, HandOver, Naming
 from sesrelay.core.login import LoginDesk, LoginStore
 from sesrelay.core.publish import Publishing, PublishStore
 from sesrelay.core.settle import SettleStore, Settling
+from sesrelay.core.telling import Telling
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
 from sesrelay.model.message import AttemptResult, MessageId, Settlement, Submission
@@ -48,6 +49,8 @@ class Relay:
         self._settling = Settling(store, clock, chance, schedule, settled)
         self.notices = Publishing(store, clock, self.accept)
         """Bounces that senders must be told of; ``events.publisher`` asks for them."""
+        self.owners = Telling(store, clock, self.accept)
+        """What owners of accounts must be told of; ``events.owners`` asks for it."""
 
     async def accept(self, submission: Submission) -> MessageId:
         """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""

@@ -67,6 +67,8 @@ class AccountStanding:
     rate: float
     """Recipients a second; -1: unlimited."""
     used_24_hours: int
+    pace: bool = False
+    """Mail that comes too fast is taken, and sent at ``rate`` (BEY-2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class AccountFacts:
     verified: VerifiedIdentities
     active_keys: Mapping[str, KeyHolder]
     """Access keys that are switched on, and what their users' policies are."""
+    pace: bool = False
+    """Mail that comes too fast is taken, and sent at ``rate`` (BEY-2)."""
 
 
 class LimitState(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
 from sesrelay.model.clock import MINUTE, Micros
 from sesrelay.model.message import MessageId, OutboxRow
@@ -13,6 +13,25 @@ from sesrelay.store.transaction import Transaction
 
 WORKING: Final[Micros] = MINUTE
 """A row that was taken is not given to anybody else for so long."""
+
+
+NO_MESSAGE: Final = MessageId(b"")
+"""``message_id`` of a row that is about no message."""
+
+
+def add(tx: Transaction, kind: str, account_id: str, region: str, payload: str) -> None:
+    """Somebody must be told something that no message is about, as soon as this transaction is committed."""
+    tx.change(
+        insert(outbox).values(
+            kind=kind,
+            account_id=account_id,
+            region=region,
+            message_id=NO_MESSAGE,
+            payload=payload,
+            created_at=tx.now,
+            due_at=tx.now,
+        )
+    )
 
 
 def take_due(tx: Transaction, kind: str, limit: int) -> list[OutboxRow]:

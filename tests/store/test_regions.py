@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Table, delete, select
 
-from sesrelay.core.accounts import open_again, set_production
+from sesrelay.core.accounts import open_again
+from sesrelay.core.limits import set_production
 from sesrelay.model.message import Bounce, BounceType, RecipientState
 from sesrelay.store import Store
 from sesrelay.store.accounts import standings
