@@ -110,3 +110,5 @@ class LimitState(NamedTuple):
     """When ``tokens`` was right. Moves backwards only after a clock that was far ahead."""
     used_24_hours: int
     """Recipients counted in the rolling window of minutes (LIM-2)."""
+    due: tuple[Micros, ...] = ()
+    """Of the message that was just judged: when each recipient may be sent (BEY-2); none: all at once."""

@@ -339,3 +339,11 @@ async def test_a_message_without_from_is_judged_by_its_envelope_sender(bench: Be
     assert message.header_from == "sender@example.com"
     assert b"\r\nFrom: sender@example.com\r\n" in bytes(message.content)  # type: ignore[arg-type]
     assert message.access_key_id == KEY
+
+
+async def test_what_was_admitted_and_must_wait_for_its_pace_is_withdrawn(bench: Bench) -> None:
+    bench.store.paced = {1}
+    await bench.acceptance.accept(submission(recipients=("a@one.example", "b@two.example", "c@three.example")))
+    ((claims, _),) = bench.hand_over.taken
+    assert [claim.address for claim in claims] == ["a@one.example", "c@three.example"]
+    assert [w[:2] for w in bench.hand_over.withdrawn] == [(ACCOUNT, "two.example")]

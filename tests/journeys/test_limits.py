@@ -131,3 +131,27 @@ def test_in_no_window_of_time_more_passes_than_the_rate_and_one_seconds_burst(
             for last in accepted:
                 inside = [each for each in accepted if first.began <= each.began and each.ended <= last.ended]
                 assert len(inside) <= 5 * max(0.0, last.ended - first.began) + 5
+
+
+@pytest.mark.timeout(300)
+def test_paced_mail_is_all_taken_and_sent_at_the_rate(database_url: str, tmp_path: Path) -> None:
+    shift = Shift(tmp_path / "clock")
+    environment = {"SESRELAY_CLOCK_OFFSET_FILE": str(tmp_path / "clock")}
+    with (
+        NextHop() as hop,
+        RelayStandIn(tmp_path, next_hop=hop.port, database=database_url, workers=2, environment=environment) as relay,
+    ):
+        relay.commands([["limits", "set", "--quota", "100", "--rate", "5"], ["account", "pace", "on"]])
+        with Crowd(relay, 8, shift) as crowd:
+            begin = shift.now()
+            assert replies(crowd.send(100)) == {"250": 100}  # twenty seconds' worth
+            assert replies(crowd.send(8)) == {NO_MORE_TODAY: 8}
+            while (arrived := len(hop.copies)) < 100:
+                earned = 5 * (shift.now() - begin) + 5
+                assert arrived <= earned
+                least = min(100, int(earned))
+                hop.wait_for(lambda copies, least=least: len(copies) >= least, 30)
+                shift.move(5)
+            relay.commands([["limits", "set", "--quota", "-1", "--rate", "0.001"]])
+            assert TOO_FAST in replies(crowd.send(8))  # nobody waits for longer than an hour
+        relay.command("verify-data")
