@@ -39,7 +39,7 @@ _TOLD: Final = {
 def request(tx: Transaction, account_id: str, region: str, wish: Wish) -> LimitRequest:
     """Asks for production access or higher limits. Failed: not that way, or a request is open already."""
     rule.check_wish(wish)
-    _locked(tx, account_id, region)
+    locked(tx, account_id, region)
     waiting = limits.open_request(tx, account_id, region)
     if waiting:
         text = f"request {waiting.request_id} of account {account_id} in {region} is not answered yet"
@@ -70,7 +70,7 @@ def grant(tx: Transaction, request_id: int, quota: int | None, rate: float | Non
     if asked.status is RequestStatus.GRANTED:
         raise Failed(Failure.CONFLICT, f"request {request_id} is granted already")
     after = rule.granted(allowance(now), asked.wish, quota, rate)
-    _change(tx, now, ChangeKind.GRANT, after, request_id=request_id)
+    change(tx, now, ChangeKind.GRANT, after, request_id=request_id)
     limits.answer_request(tx, request_id, RequestStatus.GRANTED)
     return _request(tx, request_id)
 
@@ -94,17 +94,17 @@ def set_limits(
     ``operator``: the operator's own address, who need not be told what he does.
     """
     rule.check_limits(quota, rate)
-    now = _locked(tx, account_id, region)
+    now = locked(tx, account_id, region)
     after = Allowance(now.production, now.quota if quota is None else quota, now.rate if rate is None else rate)
-    _change(tx, now, ChangeKind.SET, after, operator=operator)
+    change(tx, now, ChangeKind.SET, after, operator=operator)
 
 
 def set_production(tx: Transaction, account_id: str, region: str, production: bool, *, operator: str = "") -> None:
     """Out of the sandbox, with at least the limits that production starts at; or back, with the sandbox's (LIM-1)."""
-    now = _locked(tx, account_id, region)
+    now = locked(tx, account_id, region)
     if now.production != production:
         after = rule.in_production(allowance(now)) if production else rule.SANDBOX
-        _change(tx, now, ChangeKind.PRODUCTION, after, operator=operator)
+        change(tx, now, ChangeKind.PRODUCTION, after, operator=operator)
 
 
 def undo(tx: Transaction, account_id: str, region: str, *, operator: str = "") -> LimitChange:
@@ -112,14 +112,14 @@ def undo(tx: Transaction, account_id: str, region: str, *, operator: str = "") -
 
     A request that was granted by it may be granted anew. Failed: nothing was changed yet.
     """
-    now = _locked(tx, account_id, region)
+    now = locked(tx, account_id, region)
     last = limits.last_change(tx, account_id, region)
     if last is None:
         raise Failed(Failure.UNKNOWN, f"the limits of account {account_id} in {region} were never changed")
     if last.request_id:
         again = last.kind is ChangeKind.UNDO and _request(tx, last.request_id).status is RequestStatus.UNDONE
         limits.answer_request(tx, last.request_id, RequestStatus.GRANTED if again else RequestStatus.UNDONE)
-    _change(
+    change(
         tx,
         now,
         ChangeKind.UNDO,
@@ -147,7 +147,7 @@ def allowance(now: AccountStanding) -> Allowance:
     return Allowance(now.production, now.quota, now.rate)
 
 
-def _locked(tx: Transaction, account_id: str, region: str) -> AccountStanding:
+def locked(tx: Transaction, account_id: str, region: str) -> AccountStanding:
     """The account as it is until the transaction ends."""
     if not accounts.lock_account(tx, account_id):
         raise Failed(Failure.UNKNOWN, f"there is no account {account_id}")
@@ -161,7 +161,7 @@ def _locked(tx: Transaction, account_id: str, region: str) -> AccountStanding:
 def _asked(tx: Transaction, request_id: int) -> tuple[LimitRequest, AccountStanding]:
     """A request and who asks, as they are until the transaction ends."""
     asked = _request(tx, request_id)
-    now = _locked(tx, asked.account_id, asked.region)
+    now = locked(tx, asked.account_id, asked.region)
     return _request(tx, request_id), now
 
 
@@ -178,7 +178,7 @@ def _last(tx: Transaction, account_id: str, region: str) -> LimitChange:
     return made
 
 
-def _change(
+def change(
     tx: Transaction,
     now: AccountStanding,
     kind: ChangeKind,
@@ -187,8 +187,10 @@ def _change(
     request_id: int = 0,
     undoes: int = 0,
     operator: str = "",
+    tidings: Tidings | None = None,
+    reason: str = "",
 ) -> None:
-    """Sets it, writes it down, and has the owner told."""
+    """Sets it, writes it down, and has the owner told: ``tidings``, or what the kind of change says."""
     before = allowance(now)
     if before == after and not request_id:
         return
@@ -198,7 +200,8 @@ def _change(
         tx, now.account_id, now.region, kind, before=before, after=after, request_id=request_id, undoes=undoes
     )
     if now.email != operator:
-        _tell(tx, now.account_id, now.region, now.email, _TOLD[kind], before=before, after=after, request_id=request_id)
+        facts = {"before": before, "after": after, "request_id": request_id, "reason": reason}
+        _tell(tx, now.account_id, now.region, now.email, tidings or _TOLD[kind], **facts)
 
 
 def _tell(tx: Transaction, account_id: str, region: str, to: str, tidings: Tidings, **facts: object) -> None:

@@ -14,6 +14,8 @@ _SUBJECTS: Final = {
     Tidings.DENIED: "Your request for higher sending limits was denied",
     Tidings.CHANGED: "Your sending limits were changed",
     Tidings.UNDONE: "A change of your sending limits was taken back",
+    Tidings.RAISED: "Your sending limits were raised",
+    Tidings.LOWERED: "Your sending limits were lowered",
     Tidings.ADDRESS: "Notices about your account go to another address",
 }
 _WIDTH: Final = 76
@@ -65,6 +67,17 @@ def _what(notice: OwnerNotice) -> Iterator[str]:
             yield from _wrapped("Your operator changed what you may send. It counts from your next message on.")
         case Tidings.UNDONE:
             yield from _wrapped("Your operator took the last change back. It counts from your next message on.")
+        case Tidings.RAISED:
+            yield from _wrapped("You make use of your limits, and what you send is wanted: so they were raised.")
+            yield ""
+            yield from _wrapped(notice.reason)
+        case Tidings.LOWERED:
+            yield from _wrapped(
+                "Too much of what you send bounces or is complained about: so your limits were lowered. Write only "
+                "to people who asked for it, and take addresses that bounce off your lists. Limits rise again in time."
+            )
+            yield ""
+            yield from _wrapped(notice.reason)
         case Tidings.ADDRESS:
             yield from _wrapped(f"From now on notices about your account go to {notice.address} instead of here.")
     for title, allowance in (("Before", notice.before), ("Now", notice.after)):

@@ -76,6 +76,8 @@ class ChangeKind(StrEnum):
     PRODUCTION = "production"
     GRANT = "grant"
     UNDO = "undo"
+    GROWTH = "growth"
+    """A step up or down, by how the account sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Tidings(StrEnum):
     DENIED = "denied"
     CHANGED = "changed"
     UNDONE = "undone"
+    RAISED = "raised"
+    LOWERED = "lowered"
     ADDRESS = "address"
     """Notices go to another address from now on."""
 
@@ -123,6 +127,6 @@ class OwnerNotice:
     after: Allowance | None = None
     request_id: int = 0
     reason: str = ""
-    """Why a request was denied."""
+    """Why a request was denied, or limits step up or down."""
     address: str = ""
     """Where notices go from now on."""

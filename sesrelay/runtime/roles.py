@@ -37,6 +37,7 @@ CHORES: Final = (
     Chore("count-queue", "node", 15, housekeeping.count_queue),
     Chore("free-the-dead", "node", 10, housekeeping.free_the_dead),
     Chore("expire-held", "cluster", 60, housekeeping.expire_held),
+    Chore("grow-limits", "cluster", 3600, housekeeping.grow),
     Chore("prune", "cluster", 600, housekeeping.prune),
     Chore("retain", "cluster", 3600, housekeeping.retain),
 )

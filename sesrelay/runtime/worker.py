@@ -147,7 +147,8 @@ class Worker:
         self._run(self._beat(parts))
         self._run(self._count(caps))
         self._run(self._keeper(parts, settings).run(first_of_node=order["number"] == 0))
-        house = House(parts.store, parts.relay, self._clock, self._metrics, _keep(settings.retention))
+        keep, growth = _keep(settings.retention), settings.limits.growth
+        house = House(parts.store, parts.relay, self._clock, self._metrics, keep, growth=growth)
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
 

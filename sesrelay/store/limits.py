@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
+from sesrelay.model.clock import MINUTE, Micros
 from sesrelay.model.limits import Allowance, ChangeKind, LimitChange, LimitRequest, MessageType, RequestStatus, Wish
-from sesrelay.store.schema import limit_changes, limit_requests
+from sesrelay.store.schema import limit_changes, limit_requests, statistics
 from sesrelay.store.transaction import Transaction
 
 PAGE: Final = 100
+_QUARTER: Final = 15 * MINUTE
 
 
 def insert_request(tx: Transaction, account_id: str, region: str, wish: Wish) -> int:
@@ -110,6 +112,17 @@ def last_change(tx: Transaction, account_id: str, region: str) -> LimitChange | 
     statement = select(limit_changes).where(row.account_id == account_id, row.region == region)
     found = tx.execute(statement.order_by(row.change_id.desc()).limit(1))
     return _change(found[0]) if found else None
+
+
+def sent_since(tx: Transaction, account_id: str, region: str, since: Micros) -> tuple[int, int, int]:
+    """Recipients that count since then: all, those that bounced for good, those that complained."""
+    row = statistics.c
+    sums = [func.coalesce(func.sum(column), 0) for column in (row.sent, row.hard_bounces, row.complaints)]
+    found = tx.execute(
+        select(*sums).where(row.account_id == account_id, row.region == region, row.quarter >= since // _QUARTER)
+    )
+    sent, bounced, complained = map(int, found[0])
+    return sent, bounced, complained
 
 
 def _request(row: Row[Any]) -> LimitRequest:
