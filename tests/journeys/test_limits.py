@@ -155,3 +155,18 @@ def test_paced_mail_is_all_taken_and_sent_at_the_rate(database_url: str, tmp_pat
             relay.commands([["limits", "set", "--quota", "-1", "--rate", "0.001"]])
             assert TOO_FAST in replies(crowd.send(8))  # nobody waits for longer than an hour
         relay.command("verify-data")
+
+
+def test_the_answer_to_a_request_reaches_its_owner(tmp_path: Path) -> None:
+    owner = "owner@next-hop.example"
+    wish = ("--website", "https://www.example.com", "--message-type", "Transactional", "--use-case", "Receipts.")
+    with NextHop() as hop, RelayStandIn(tmp_path, next_hop=hop.port, workers=2) as relay:
+        relay.commands([["account", "email", owner], ["limits", "set", "--quota", "300"]])
+        asked = relay.command("limits", "request", *wish, "--quota", "20000")
+        relay.command("limits", "grant", str(asked["request_id"]))
+        copies = hop.wait_for(lambda copies: sum(copy.recipients == (owner,) for copy in copies) >= 2, 60)
+        told = b"".join(copy.content for copy in copies if copy.recipients == (owner,))
+        assert b"Subject: Your sending limits were changed (us-east-1)\r\n" in told
+        assert b"Subject: Your request for higher sending limits was granted (us-east-1)\r\n" in told
+        assert b"24 hours:    20,000\r\n" in told
+        relay.command("verify-data")
