@@ -295,6 +295,7 @@ class Limits(Section):
     """What a new account may do; an operator sets each account's own by `limits set`."""
 
     identities: PositiveInt = Field(1000, description="Identities of one account, over all regions (ID-9).")
+    growth: bool = Field(False, description="Step up with high use and few bounces, down with many (LIM-6).")
 
 
 class Api(Section):

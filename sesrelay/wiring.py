@@ -26,6 +26,7 @@ from sesrelay.delivery.watchdog import Watchdog
 from sesrelay.delivery.worker import DeliveryLimits, DeliveryWorker
 from sesrelay.events.identities import IdentityTeller
 from sesrelay.events.identity_mail import Letterhead
+from sesrelay.events.owners import OwnersPublisher
 from sesrelay.events.publisher import Publisher
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
@@ -93,6 +94,7 @@ class Parts:
     lease: Lease
     delivery: DeliveryWorker
     publisher: Publisher
+    owners: OwnersPublisher
     front: Surroundings
     domains: DomainWatch
     pages: list[Route]
@@ -170,7 +172,8 @@ def build(
     publisher = Publisher(relay.notices, clock, settings.service_domain, names, (identity_mails,))
     domains = DomainWatch(relay.verifying, resolver, clock, spread)
     pages = verify_pages(relay.verifying, settings.product_name)
-    return Parts(store, relay, lease, delivery, publisher, front, domains, pages)
+    owners = OwnersPublisher(relay.owners, clock, settings.service_domain)
+    return Parts(store, relay, lease, delivery, publisher, owners, front, domains, pages)
 
 
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -284,6 +284,8 @@ class Acceptance:
             self._withdraw(message)
             raise
         if accepted.claims:
+            if accepted.paced:
+                self._withdraw(message, {claim.number for claim in accepted.claims})
             self._hand_over.take(accepted.claims, content if isinstance(content, bytes) else None)
         else:  # accepted before, or this process may claim nothing at present
             self._withdraw(message)
@@ -292,10 +294,11 @@ class Acceptance:
             self._captured(captured)
         return accepted.message_id
 
-    def _withdraw(self, message: NewMessage) -> None:
+    def _withdraw(self, message: NewMessage, but: Container[int] = ()) -> None:
+        """What was admitted will not come; ``but`` the recipients of these numbers."""
         octets = _length(message.content)
         for recipient in message.recipients:
-            if recipient.claimed:
+            if recipient.claimed and recipient.number not in but:
                 self._hand_over.withdraw(message.account_id, recipient.domain, octets)
 
 

@@ -1,4 +1,4 @@
-"""What an operator does with accounts: open and close, suspend and resume, sandbox and production, limits.
+"""What an operator does with accounts: open and close, suspend and resume, pace, address; limits are ``limits``'s.
 
 Each verb is a function of one transaction; a change counts for every worker as of its commit (facts_version).
 """
@@ -9,20 +9,14 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from sesrelay.core import limits
 from sesrelay.model.account import AccountStanding
 from sesrelay.model.failure import Failed, Failure
+from sesrelay.rules.limit_requests import SANDBOX
 from sesrelay.rules.limits import fresh
 from sesrelay.store import accounts
 from sesrelay.store.transaction import Transaction
 
-SANDBOX_QUOTA: Final = 200
-SANDBOX_RATE: Final = 1.0
-PRODUCTION_QUOTA: Final = 10_000
-PRODUCTION_RATE: Final = 5.0
-"""Where the guide starts ("Sending Limits"; LIM-1)."""
-UNLIMITED: Final = -1
-MOST: Final = 1_000_000_000
-"""The largest quota, far beyond any use: sums of it fit into every column."""
 _ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
 _EMAIL: Final = re.compile(r"[\x21-\x3f\x41-\x7e]+@[A-Za-z0-9.-]+")
 
@@ -46,6 +40,10 @@ def check_new(account_id: str, email: str) -> None:
     """What can be said of a new account without a database. Failed: id or e-mail address are none."""
     if not _ACCOUNT_ID.fullmatch(account_id):
         raise Failed(Failure.INVALID, f"account id {account_id!r}: 12 digits are wanted")
+    _check_email(email)
+
+
+def _check_email(email: str) -> None:
     if not _EMAIL.fullmatch(email) or len(email) > 255:
         raise Failed(Failure.INVALID, f"{email!r} is no e-mail address")
 
@@ -71,29 +69,23 @@ def suspend(tx: Transaction, account_id: str, region: str, suspended: bool) -> N
     accounts.change_region(tx, account_id, region, suspended=int(suspended))
 
 
-def set_production(tx: Transaction, account_id: str, region: str, production: bool) -> None:
-    """Out of the sandbox, with at least the limits that production starts at; or back, with the sandbox's (LIM-1)."""
-    now = show(tx, account_id, region)
-    if now.production == production:
-        return
-    quota, rate = (now.quota, now.rate) if production else (SANDBOX_QUOTA, SANDBOX_RATE)
-    if production:
-        quota = quota if quota == UNLIMITED else max(quota, PRODUCTION_QUOTA)
-        rate = rate if rate == UNLIMITED else max(rate, PRODUCTION_RATE)
-    accounts.change_region(tx, account_id, region, production=int(production), quota=quota, rate=rate)
-
-
-def set_limits(tx: Transaction, account_id: str, region: str, quota: int | None, rate: float | None) -> None:
-    """Recipients in 24 hours and a second; -1: unlimited; None: as it is. Failed: outside."""
-    if quota is not None and not UNLIMITED <= quota <= MOST:
-        raise Failed(Failure.INVALID, f"quota {quota}: 0 to {MOST} recipients in 24 hours, or -1 for unlimited")
-    if rate is not None and not (rate == UNLIMITED or 0.001 <= rate <= 1_000_000):
-        raise Failed(Failure.INVALID, f"rate {rate:g}: 0.001 to 1000000 recipients a second, or -1 for unlimited")
+def set_pace(tx: Transaction, account_id: str, region: str, pace: bool) -> None:
+    """Takes mail that comes too fast and sends it at the allowed rate, or refuses it (BEY-2)."""
     show(tx, account_id, region)
-    wanted = {"quota": quota, "rate": rate}
-    values = {name: value for name, value in wanted.items() if value is not None}
-    if values:
-        accounts.change_region(tx, account_id, region, **values)
+    accounts.change_region(tx, account_id, region, pace=int(pace))
+
+
+def set_email(tx: Transaction, account_id: str, email: str, region: str) -> None:
+    """Where notices about the account go (CRED-8). Failed: it is no address.
+
+    The address of before is told, by a mail of that region.
+    """
+    _check_email(email)
+    _known(tx, account_id)
+    before = accounts.email(tx, account_id)
+    if before != email:
+        limits.tell_new_address(tx, account_id, region, before, email)
+        accounts.set_email(tx, account_id, email)
 
 
 def show(tx: Transaction, account_id: str, region: str | None) -> AccountStanding:
@@ -131,8 +123,8 @@ def known(tx: Transaction, account_id: str) -> str:
 
 
 def _open_region(tx: Transaction, account_id: str, region: str) -> None:
-    limits = fresh(SANDBOX_RATE, tx.now)
-    accounts.insert_region(tx, account_id, region, quota=SANDBOX_QUOTA, rate=SANDBOX_RATE, limits=limits)
+    bucket = fresh(SANDBOX.rate, tx.now)
+    accounts.insert_region(tx, account_id, region, quota=SANDBOX.quota, rate=SANDBOX.rate, limits=bucket)
 
 
 def _known(tx: Transaction, account_id: str) -> None:

@@ -10,6 +10,7 @@ from sesrelay.core.login import LoginDesk, LoginStore
 from sesrelay.core.notices import IdentityNotices
 from sesrelay.core.publish import Publishing, PublishStore
 from sesrelay.core.settle import SettleStore, Settling
+from sesrelay.core.telling import Telling
 from sesrelay.core.verifying import Verifying, VerifyStore
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock
@@ -54,6 +55,8 @@ class Relay:
         """Bounces that senders must be told of; ``events.publisher`` asks for them."""
         self.identity_notices = IdentityNotices(store, clock, self.accept, self.verifying)
         """What owners of addresses and accounts must be told; ``events.identities`` asks for it."""
+        self.owners = Telling(store, clock, self.accept)
+        """What owners of accounts must be told of; ``events.owners`` asks for it."""
 
     async def accept(self, submission: Submission) -> MessageId:
         """Takes responsibility for a message; ``accept.Acceptance.accept``. Raises Refused."""

@@ -67,6 +67,8 @@ class AccountStanding:
     rate: float
     """Recipients a second; -1: unlimited."""
     used_24_hours: int
+    pace: bool = False
+    """Mail that comes too fast is taken, and sent at ``rate`` (BEY-2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class AccountFacts:
     verified: VerifiedIdentities
     active_keys: Mapping[str, KeyHolder]
     """Access keys that are switched on, and what their users' policies are."""
+    pace: bool = False
+    """Mail that comes too fast is taken, and sent at ``rate`` (BEY-2)."""
 
 
 class LimitState(NamedTuple):
@@ -106,3 +110,5 @@ class LimitState(NamedTuple):
     """When ``tokens`` was right. Moves backwards only after a clock that was far ahead."""
     used_24_hours: int
     """Recipients counted in the rolling window of minutes (LIM-2)."""
+    due: tuple[Micros, ...] = ()
+    """Of the message that was just judged: when each recipient may be sent (BEY-2); none: all at once."""

@@ -147,6 +147,8 @@ class NewRecipient(NamedTuple):
     """True: handed to this worker's own delivery in memory; False: left in its lane for any worker."""
     captured: bool = False
     """True: its copy is kept here and goes nowhere; its state is final from the first moment on."""
+    due_at: Micros = 0
+    """Not sent before: the account's mail is paced (BEY-2); 0: at once."""
 
 
 class NewMessage(NamedTuple):

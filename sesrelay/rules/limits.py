@@ -13,11 +13,13 @@ from functools import lru_cache
 from typing import Final
 
 from sesrelay.model.account import AccountFacts, LimitState
-from sesrelay.model.clock import Micros, not_back
+from sesrelay.model.clock import HOUR, Micros, not_back
 from sesrelay.model.refusal import Refusal, Refused
 
 RECIPIENT: Final = 1_000_000
 """One recipient in tokens."""
+LONGEST_PACE: Final = HOUR
+"""Mail that would have to wait for longer is refused: it expires 14 hours after it came, and may need retries."""
 _FINEST: Final = 1000
 """Rates count to the thousandth of a recipient a second."""
 
@@ -75,6 +77,30 @@ def take_tokens(state: LimitState, rate: float, recipients: int, now: Micros, bu
     return LimitState(state.tokens - recipients * RECIPIENT, state.token_at, state.used_24_hours)
 
 
+def pace(state: LimitState, rate: float, recipients: int, now: Micros, burst_seconds: float = 1.0) -> LimitState:
+    """Takes recipients out of the bucket, each to be sent when it has been earned (BEY-2).
+
+    Refused when the last would wait for too long. A negative rate is unlimited.
+    """
+    if rate < 0:
+        return state
+    state = refilled(state, rate, now, burst_seconds)
+    left = state.tokens - recipients * RECIPIENT
+    if left >= 0:
+        return LimitState(left, state.token_at, state.used_24_hours)
+    earned, period = _earning(rate)
+    if not earned or _earned_at(state, recipients, earned, period, now) > now + LONGEST_PACE:
+        raise Refused(Refusal.RATE_EXCEEDED)
+    due = tuple(_earned_at(state, number, earned, period, now) for number in range(1, recipients + 1))
+    return LimitState(left, state.token_at, state.used_24_hours, due)
+
+
+def _earned_at(state: LimitState, recipients: int, earned: int, period: Micros, now: Micros) -> Micros:
+    """When the bucket will have held so many recipients in all."""
+    missing = recipients * RECIPIENT - state.tokens
+    return now if missing <= 0 else state.token_at + -(-missing // earned) * period
+
+
 def count(
     facts: AccountFacts,
     state: LimitState,
@@ -86,4 +112,6 @@ def count(
 ) -> LimitState:
     """The state after a message: first the quota, then the rate (SMTP-6). Raises Refused and then changes nothing."""
     state = count_quota(state, facts.quota, quota_units)
+    if facts.pace:
+        return pace(state, facts.rate, rate_units, now, burst_seconds)
     return take_tokens(state, facts.rate, rate_units, now, burst_seconds)

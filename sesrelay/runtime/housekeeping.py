@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 import structlog
 
+from sesrelay.core import growth
 from sesrelay.model.clock import Clock
 from sesrelay.store import Store, Transaction, leases, retention
 from sesrelay.store.retention import Keep, Step
@@ -58,8 +59,18 @@ class House:
     """What chores work with."""
 
     def __init__(
-        self, store: Store, relay: Relay, clock: Clock, gauge: QueueGauge, keep: Keep, *, domains: Watch
+        self,
+        store: Store,
+        relay: Relay,
+        clock: Clock,
+        gauge: QueueGauge,
+        keep: Keep,
+        *,
+        domains: Watch,
+        growth: bool = False,
     ) -> None:
+        """``growth``: limits step up and down by how accounts send."""
+        self.growth = growth
         self._lease: Lease | None = None
         self.domains = domains
         self.relay = relay
@@ -150,6 +161,19 @@ async def prune(house: House) -> None:
     await house.in_steps(retention.prune_minutes)
     await house.in_steps(retention.prune_invocations)
     await house.write(leases.bury)
+
+
+async def grow(house: House) -> None:
+    """Limits of accounts, up or down by how they send (LIM-6)."""
+    after: str | None = "" if house.growth else None
+    while after is not None:
+        page, after = await house.store.read(partial(growth.page, after=after))
+        for account_id, region in page:
+            given = await house.write(partial(growth.take_step, account_id=account_id, region=region))
+            if given:
+                log.info("limits stepped", account_id=account_id, region=region, quota=given.quota, rate=given.rate)
+        if after is not None:
+            await house.breathe()
 
 
 async def retain(house: House) -> None:

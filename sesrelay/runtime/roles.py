@@ -38,6 +38,7 @@ CHORES: Final = (
     Chore("free-the-dead", "node", 10, housekeeping.free_the_dead),
     Chore("expire-held", "cluster", 60, housekeeping.expire_held),
     Chore("verify-domains", "cluster", 15, housekeeping.verify_domains),
+    Chore("grow-limits", "cluster", 3600, housekeeping.grow),
     Chore("prune", "cluster", 600, housekeeping.prune),
     Chore("retain", "cluster", 3600, housekeeping.retain),
 )

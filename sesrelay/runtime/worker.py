@@ -153,11 +153,12 @@ class Worker:
         await self._https.start([socket.socket(fileno=fd) for fd in order["sockets"].get("http", ())])
         await self._listen(order["sockets"], settings, parts)
         self._run(parts.publisher.run())
+        self._run(parts.owners.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))
         self._run(self._keeper(parts, settings).run(first_of_node=order["number"] == 0))
-        keep = _keep(settings.retention)
-        house = House(parts.store, parts.relay, self._clock, self._metrics, keep, domains=parts.domains)
+        keep, growth = _keep(settings.retention), settings.limits.growth
+        house = House(parts.store, parts.relay, self._clock, self._metrics, keep, domains=parts.domains, growth=growth)
         self._run(Roles(house, order["incarnation"], first_of_node=order["number"] == 0).run())
         return parts
 

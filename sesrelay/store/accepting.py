@@ -24,6 +24,8 @@ Judge = Callable[[AccountFacts, LimitState, Micros], LimitState]
 WINDOW_MINUTES: Final = DAY // MINUTE
 KEPT: Final = "captured"
 """Kind of the history row of a recipient whose copy is kept here since its acceptance."""
+PACED: Final = "paced"
+"""Kind of the history row of a recipient that waits because its account's mail is sent at its rate."""
 _QUEUED_CODE: Final = STATE_CODES[RecipientState.QUEUED]
 _CAPTURED_CODE: Final = STATE_CODES[RecipientState.CAPTURED]
 
@@ -50,6 +52,8 @@ class Accepted(NamedTuple):
     claims: tuple[Claim, ...]
     replayed: bool = False
     """It had been accepted before, under the same invocation id; this is the id of then."""
+    paced: bool = False
+    """Some recipients wait in their lanes although they could have been claimed."""
 
 
 class Placed(NamedTuple):
@@ -93,7 +97,10 @@ def accept_many(
     accounts = _gather_accounts(hot, batch, facts, effects.now)
     invocations = _gather_invocations(hot, batch)
     outbox = _gather_outbox(hot, batch)
-    answers = [_judge(placed, accounts, invocations, outbox) for placed in batch]
+    due: dict[bytes, tuple[Micros, ...]] = {}
+    answers = [_judge(placed, accounts, invocations, outbox, due) for placed in batch]
+    if due:
+        batch = [_paced(placed, due.get(placed.order.message.message_id), effects.now) for placed in batch]
     taken = sorted(
         (placed for placed, answer in zip(batch, answers, strict=True) if answer is None),
         key=lambda placed: placed.order.message.message_id,
@@ -102,9 +109,21 @@ def accept_many(
         _apply(hot, taken, claimed_by, effects)
         _apply_limits(hot, accounts)
     return [
-        _accepted(placed, claimed_by is not None) if answer is None else answer
+        _accepted(placed, claimed_by is not None, placed.order.message.message_id in due) if answer is None else answer
         for placed, answer in zip(batch, answers, strict=True)
     ]
+
+
+def _paced(placed: Placed, due: tuple[Micros, ...] | None, now: Micros) -> Placed:
+    """Recipients whose time has not come wait in their lanes, whoever could have taken them."""
+    if due is None:
+        return placed
+    recipients = tuple(
+        one if at <= now or one.captured else one._replace(claimed=False, due_at=at)
+        for one, at in zip(placed.order.message.recipients, due, strict=True)
+    )
+    message = placed.order.message._replace(recipients=recipients)
+    return placed._replace(order=placed.order._replace(message=message))
 
 
 def _gather_accounts(
@@ -173,8 +192,9 @@ def _judge(
     accounts: dict[Key, _Account],
     invocations: dict[Key, tuple[bytes, bytes]],
     outbox: set[int],
+    due: dict[bytes, tuple[Micros, ...]],
 ) -> Answer | None:
-    """None: take it. Whatever is taken counts for those that follow."""
+    """None: take it. Whatever is taken counts for those that follow. ``due`` learns when paced recipients are sent."""
     order, message = placed.order, placed.order.message
     invocation = (message.access_key_id, order.invocation_id)
     if order.invocation_id and invocation in invocations:
@@ -192,6 +212,8 @@ def _judge(
             account.state = order.judge(account.facts, account.state, account.now)
         except Refused as refusal:
             return refusal
+        if account.state.due:
+            due[message.message_id] = account.state.due
         account.units += order.quota_units
         account.taken = True
     if order.invocation_id:
@@ -258,6 +280,11 @@ def _recipient_rows(message: NewMessage, claimed_by: int | None, effects: Effect
             effects.counters(account_id, message.region)[CAPTURED] += 1
         elif one.claimed and claimed_by is not None:
             rows.append((message_id, number, account_id, address, domain, _QUEUED_CODE, 1, claimed_by, at, 0, at))
+        elif one.due_at:
+            due_at = one.due_at
+            rows.append((message_id, number, account_id, address, domain, _QUEUED_CODE, 0, None, due_at, 1, at))
+            effects.history.append((message_id, number, 1, at, PACED, f'{{"next_attempt_at": {due_at}}}'))
+            effects.wait_in_lane(domain, account_id, due_at)
         else:
             rows.append((message_id, number, account_id, address, domain, _QUEUED_CODE, 0, None, at, 0, at))
             effects.wait_in_lane(domain, account_id, at)
@@ -275,7 +302,7 @@ def _apply_limits(hot: Hot, accounts: dict[Key, _Account]) -> None:
     )
 
 
-def _accepted(placed: Placed, claimed: bool) -> Accepted:
+def _accepted(placed: Placed, claimed: bool, paced: bool) -> Accepted:
     message = placed.order.message
     if not claimed:
         return Accepted(message.message_id, ())
@@ -303,6 +330,7 @@ def _accepted(placed: Placed, claimed: bool) -> Accepted:
             for recipient in message.recipients
             if recipient.claimed
         ),
+        paced=paced,
     )
 
 

@@ -67,7 +67,7 @@ def standings(tx: Transaction, account_id: str, region: str | None = None) -> li
     wanted = [
         accounts.c.account_id, accounts.c.email, accounts.c.closed, accounts.c.created_at,
         account_regions.c.region, account_regions.c.opened, account_regions.c.suspended,
-        account_regions.c.production, account_regions.c.quota, account_regions.c.rate,
+        account_regions.c.production, account_regions.c.pace, account_regions.c.quota, account_regions.c.rate,
     ]  # fmt: skip
     statement = select(*wanted).select_from(together).where(accounts.c.account_id == account_id)
     if region is not None:
@@ -86,6 +86,7 @@ def _standing(row: Row[Any], used: int) -> AccountStanding:
         opened=bool(row.opened),
         suspended=bool(row.suspended),
         production=bool(row.production),
+        pace=bool(row.pace),
         quota=row.quota,
         rate=row.rate,
         used_24_hours=used,
@@ -110,8 +111,18 @@ def set_closed(tx: Transaction, account_id: str, closed: bool) -> None:
     tx.bump_facts(account_id)
 
 
+def email(tx: Transaction, account_id: str) -> str:
+    """Where notices about an account go."""
+    return str(tx.execute(select(accounts.c.email).where(accounts.c.account_id == account_id))[0][0])
+
+
+def set_email(tx: Transaction, account_id: str, address: str) -> None:
+    """Where notices about an account go from now on."""
+    tx.change(update(accounts).where(accounts.c.account_id == account_id).values(email=address))
+
+
 def change_region(tx: Transaction, account_id: str, region: str, **values: float) -> None:
-    """Sets columns of the account's standing in a region: opened, suspended, production, quota, rate."""
+    """Sets columns of the account's standing in a region: opened, suspended, production, pace, quota, rate."""
     rows = account_regions.c
     tx.change(update(account_regions).where(rows.account_id == account_id, rows.region == region).values(**values))
     tx.bump_facts(account_id, region)

@@ -46,6 +46,7 @@ def load(tx: Transaction, account_id: str, region: str) -> AccountFacts:
             domains=frozenset(_verified(tx, account_id, region, IdentityType.DOMAIN)),
         ),
         active_keys=_active_keys(tx, account_id),
+        pace=bool(row.pace),
     )
 
 

@@ -72,6 +72,8 @@ def _table(name: str, *columns: Column[Any] | Index) -> Table:
 
 # Who may send
 
+_OPEN = text("status = 'open'")
+
 accounts = _table(
     "accounts",
     _key_text("account_id"),
@@ -88,6 +90,7 @@ account_regions = _table(
     _flag("opened"),
     _flag("suspended"),
     _flag("production"),
+    _flag("pace"),
     Column("quota", _Number, nullable=False),
     Column("rate", Float(53), nullable=False),
     _number("tokens"),
@@ -107,6 +110,50 @@ sent_minutes = _table(
     Column("recipients", _Number, nullable=False),
 )
 """Recipients that count against the quota, by minute since 1970 (LIM-2)."""
+
+limit_requests = Table(
+    "limit_requests",
+    metadata,
+    Column("request_id", _Number, primary_key=True, autoincrement=True),
+    Column("account_id", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    _words("website"),
+    _words("opt_in_url"),
+    _words("opt_out_url"),
+    _words("privacy_url"),
+    Column("message_type", Text, nullable=False),
+    Column("quota", _Number, nullable=False),
+    Column("rate", Float(53), nullable=False),
+    _words("use_case"),
+    _number("created_at"),
+    _number("answered_at"),
+    _words("reason"),
+    Index("limit_requests_open", "account_id", "region", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sqlite_autoincrement=True,
+)
+"""Who asked for production access or higher limits; one open request for an account in a region (LIM-6)."""
+
+limit_changes = Table(
+    "limit_changes",
+    metadata,
+    Column("change_id", _Number, primary_key=True, autoincrement=True),
+    Column("account_id", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("kind", Text, nullable=False),
+    _flag("production_before"),
+    Column("quota_before", _Number, nullable=False),
+    Column("rate_before", Float(53), nullable=False),
+    _flag("production_after"),
+    Column("quota_after", _Number, nullable=False),
+    Column("rate_after", Float(53), nullable=False),
+    _number("request_id"),
+    _number("undoes"),
+    Index("limit_changes_by_account", "account_id", "region", "change_id"),
+    sqlite_autoincrement=True,
+)
+"""Every change of what an account may send, so that it can be told and undone."""
 
 users = _table(
     "users",

@@ -86,6 +86,8 @@ class FakeStore:
         self.keys: dict[str, StoredKey] = {}
         self.claims = True
         """False: as a worker that was declared dead, which may claim nothing."""
+        self.paced: set[int] = set()
+        """Recipients by number that must wait although they could be claimed."""
 
     async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts:
         if self.known is None:
@@ -115,8 +117,8 @@ class FakeStore:
             self.limits = order.judge(found, self.limits, self.clock.now())
         self.invocations[invocation] = (order.request_hash, message.message_id)
         self.orders.append(order)
-        claimed = [r for r in message.recipients if r.claimed and self.claims]
-        return Accepted(message.message_id, tuple(claim(message, r) for r in claimed))
+        claimed = [r for r in message.recipients if r.claimed and self.claims and r.number not in self.paced]
+        return Accepted(message.message_id, tuple(claim(message, r) for r in claimed), paced=bool(self.paced))
 
     async def settle(self, settlements: Sequence[Settlement]) -> frozenset[tuple[MessageId, int]]:
         self.settled += settlements

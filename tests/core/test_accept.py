@@ -416,3 +416,11 @@ async def test_a_long_list_of_addresses_is_not_read_on_the_loop(
     await bench.acceptance.accept(submission(header + b"\r\nBody\r\n"))
     assert (threading.get_ident() in threads) is not aside
     assert bench.store.orders[0].message.header_from == "sender@example.com"
+
+
+async def test_what_was_admitted_and_must_wait_for_its_pace_is_withdrawn(bench: Bench) -> None:
+    bench.store.paced = {1}
+    await bench.acceptance.accept(submission(recipients=("a@one.example", "b@two.example", "c@three.example")))
+    ((claims, _),) = bench.hand_over.taken
+    assert [claim.address for claim in claims] == ["a@one.example", "c@three.example"]
+    assert [w[:2] for w in bench.hand_over.withdrawn] == [(ACCOUNT, "two.example")]

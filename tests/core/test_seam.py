@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sesrelay.core import accounts, credentials, identities, policies, users
+from sesrelay.core import accounts, credentials, identities, limits, policies, users
 from sesrelay.core.relay import Relay
 from sesrelay.events.publisher import Publisher
 from sesrelay.model.account import AccessKey, KeyStatus
@@ -59,8 +59,8 @@ class Process:
 
 def prepare(tx: Transaction) -> AccessKey:
     accounts.create(tx, ACCOUNT, "owner@example.com", (REGION,))
-    accounts.set_production(tx, ACCOUNT, REGION, production=True)
-    accounts.set_limits(tx, ACCOUNT, REGION, 10, 1000)
+    limits.set_production(tx, ACCOUNT, REGION, production=True)
+    limits.set_limits(tx, ACCOUNT, REGION, 10, 1000)
     identities.add(tx, ACCOUNT, REGION, "me@example.com", verified=True, most=1000, chance=os.urandom)
     return credentials.create(
         tx, ACCOUNT, "mailer", credentials.new_key(os.urandom), keyring=KEYRING, chance=os.urandom
@@ -183,7 +183,7 @@ async def test_the_quota_holds_exactly_over_processes(
 async def test_the_rate_holds_exactly_over_processes(
     process: Process, another: Callable[..., Awaitable[Store]], clock: FakeClock
 ) -> None:
-    await process.store.write(lambda tx: accounts.set_limits(tx, ACCOUNT, REGION, -1, 4))
+    await process.store.write(lambda tx: limits.set_limits(tx, ACCOUNT, REGION, -1, 4))
     other = Process(await another(), clock, process.key)
     clock.move(10)
     for taken in (4, 4):
@@ -261,7 +261,7 @@ async def test_a_temporary_failure_is_due_again_when_the_schedule_says(process: 
 
 
 async def test_a_message_of_fifty_recipients_has_fifty_outcomes(process: Process) -> None:
-    await process.store.write(lambda tx: accounts.set_limits(tx, ACCOUNT, REGION, 50, 1000))
+    await process.store.write(lambda tx: limits.set_limits(tx, ACCOUNT, REGION, 50, 1000))
     recipients = tuple(f"r{n}@d{n % 7}.example" for n in range(50))
     message_id = await process.relay.accept(process.submission(recipients=recipients))
     codes = (250, 450, 550)

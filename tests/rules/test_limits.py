@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sesrelay.model.account import LimitState
-from sesrelay.model.clock import DAY, SECOND, SKEW, Micros
+from sesrelay.model.clock import DAY, HOUR, SECOND, SKEW, Micros
 from sesrelay.model.refusal import Refusal, Refused
-from sesrelay.rules.limits import RECIPIENT, bucket_size, count, count_quota, fresh, refilled, take_tokens
+from sesrelay.rules.limits import RECIPIENT, bucket_size, count, count_quota, fresh, pace, refilled, take_tokens
 from tests.core.fakes import facts
 
 rates = st.one_of(
@@ -152,3 +152,64 @@ def test_a_bucket_never_overflows_and_time_in_it_never_goes_back(
     assert state.token_at >= (at if at <= now + SKEW else now)
     assert state.tokens >= min(tokens, bucket_size(rate))
     assert state.used_24_hours == 3
+
+
+def test_paced_mail_waits_until_it_is_earned() -> None:
+    state = pace(fresh(2, 0), 2, 5, 0)
+    assert state.due == (0, 0, SECOND // 2, SECOND, 3 * SECOND // 2)
+    assert pace(state, 2, 1, SECOND).due == (2 * SECOND,)
+    assert pace(state, 2, 1, 3 * SECOND).due == ()
+
+
+def test_paced_mail_waits_for_an_hour_at_most() -> None:
+    state = LimitState(-3599 * RECIPIENT, 0, 0)
+    assert pace(state, 1, 1, 0).due == (HOUR,)
+    assert refusal_of(pace, state, 1, 2, 0) is Refusal.RATE_EXCEEDED
+    assert refusal_of(pace, fresh(0, 0), 0, 2, 0) is Refusal.RATE_EXCEEDED
+    assert pace(fresh(0, 0), 0, 1, 0).due == ()
+    assert pace(state, -1, 50, 0) == state
+
+
+def test_pace_changes_nothing_about_the_quota() -> None:
+    full = LimitState(RECIPIENT, 0, 10)
+    with pytest.raises(Refused) as caught:
+        count(facts(quota=10, rate=1.0, pace=True), full, 0, quota_units=1, rate_units=1)
+    assert caught.value.refusal is Refusal.QUOTA_EXCEEDED
+    assert count(facts(quota=12, rate=1.0, pace=True), full, 0, quota_units=2, rate_units=2).due == (0, SECOND)
+
+
+@given(rates, st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(1, 20)), max_size=15))
+def test_in_no_window_of_time_is_more_due_than_bucket_and_rate_allow(
+    rate: float, arrivals: list[tuple[Micros, int]]
+) -> None:
+    state, now = fresh(rate, 0), 0
+    due: list[Micros] = []
+    for pause, recipients in arrivals:
+        now += pause
+        try:
+            state = pace(state, rate, recipients, now)
+        except Refused:
+            continue
+        due += state.due or (now,) * recipients
+        assert now <= due[-1] <= now + HOUR
+    assert due == sorted(due)
+    exact, size = Fraction(rate).limit_denominator(1000), bucket_size(rate)
+    for first, begin in enumerate(due):
+        for number, at in enumerate(due[first:], 1):
+            # What one period earns too much, less than a thousandth of a recipient, stays in the bucket.
+            assert number * RECIPIENT <= size + RECIPIENT // 1000 + exact * (at - begin)
+
+
+@given(rates.filter(lambda rate: rate >= 0.001), st.integers(1, 50), st.integers(0, 10 * SECOND))
+def test_no_paced_mail_waits_for_longer_than_it_must(rate: float, recipients: int, now: Micros) -> None:
+    state = refilled(LimitState(0, 0, 0), rate, now)
+    try:
+        due = pace(state, rate, recipients, now).due or (now,) * recipients
+    except Refused:
+        exact = Fraction(rate).limit_denominator(1000)
+        assert recipients * RECIPIENT > exact * HOUR
+        return
+    for number, at in enumerate(due, 1):
+        if at > now:
+            assert refilled(state, rate, at - 1, burst_seconds=10**6).tokens < number * RECIPIENT
+            assert refilled(state, rate, at, burst_seconds=10**6).tokens >= number * RECIPIENT

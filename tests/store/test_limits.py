@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
+from sesrelay.core.accounts import set_pace
 from sesrelay.model.account import AccountFacts, LimitState
-from sesrelay.model.clock import DAY, MINUTE, SKEW, Micros
+from sesrelay.model.clock import DAY, MINUTE, SECOND, SKEW, Micros
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import Store
-from sesrelay.store.schema import access_keys, account_regions, identities, messages, sent_minutes, statistics
+from sesrelay.store.schema import access_keys, account_regions, history, identities, messages, sent_minutes, statistics
 from tests.clock import START, FakeClock
-from tests.store.samples import ACCOUNT, OTHER, REGION, an_order, open_account
+from tests.store.samples import ACCOUNT, OTHER, REGION, an_order, open_account, settled
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +199,30 @@ def test_never_more_than_the_quota_over_several_processes(
         await asyncio.gather(*[worker.close() for worker in workers])
 
     asyncio.run(story())
+
+
+async def test_paced_recipients_wait_in_their_lanes_and_the_others_are_claimed(store: Store, clock: FakeClock) -> None:
+    def judge(facts: AccountFacts, state: LimitState, now: Micros) -> LimitState:
+        return LimitState(-2, now, 3, (now, now + 2 * SECOND, now + SECOND))
+
+    order = an_order("a@x.example", "b@x.example", "c@y.example", judge=judge)
+    accepted = await store.accept(order)
+    assert [claim.address for claim in accepted.claims] == ["a@x.example"]
+    assert accepted.paced
+    assert not (await store.accept(an_order("d@x.example"))).paced
+    assert await store.claim_due(10) == []
+    got: list[list[str]] = []
+    for _ in range(2):
+        clock.move(1)
+        claims = await store.claim_due(10)
+        got.append([claim.address for claim in claims])
+        await store.settle([settled(claim) for claim in claims])
+    assert got == [["c@y.example"], ["b@x.example"]]
+    told = await store.read(lambda tx: tx.execute(select(history).where(history.c.kind == "paced")))
+    assert [(row.number, row.sequence) for row in sorted(told, key=lambda row: row.number)] == [(1, 1), (2, 1)]
+
+
+async def test_the_facts_say_whether_mail_is_paced(store: Store) -> None:
+    assert not (await store.facts(ACCOUNT, REGION)).pace
+    await store.write(lambda tx: set_pace(tx, ACCOUNT, REGION, True))
+    assert (await store.facts(ACCOUNT, REGION, fresh=True)).pace

@@ -170,7 +170,13 @@ def test_statements_of_the_queue_use_its_indexes(session: Session) -> None:
 def test_domains_that_were_left_pending_are_asked_about_after_the_upgrade(migrated, clock, session: Session) -> None:
     session.begin()
     tx = session.transaction(0)
-    tx.change(text("ALTER TABLE identities DROP COLUMN trouble_since"))
+    for step in (
+        "ALTER TABLE identities DROP COLUMN trouble_since",
+        "ALTER TABLE account_regions DROP COLUMN pace",
+        "DROP TABLE limit_requests",
+        "DROP TABLE limit_changes",
+    ):
+        tx.change(text(step))
     tx.change(text("UPDATE alembic_version SET version_num = '0001'"))
     for name, kind, status in (
         ("a.example", "Domain", "Pending"),

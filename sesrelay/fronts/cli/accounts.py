@@ -1,4 +1,4 @@
-"""``account`` and ``limits``: who may send, and how much."""
+"""``account``: who may send, and how notices reach them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from sesrelay.core import accounts
-from sesrelay.fronts.cli.output import columns, document, fields, iso, say
-from sesrelay.fronts.cli.reserving import Reserving
+from sesrelay.core import accounts, limits
+from sesrelay.fronts.cli.output import columns, document, fields, iso
 from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
 from sesrelay.model.account import AccountStanding
 
@@ -24,6 +23,7 @@ def shape(account: AccountStanding) -> dict[str, Any]:
         "opened": account.opened,
         "production": account.production,
         "suspended": account.suspended,
+        "pace": account.pace,
         "limits": {
             "max_24_hour_send": account.quota,
             "max_send_rate": account.rate,
@@ -32,7 +32,13 @@ def shape(account: AccountStanding) -> dict[str, Any]:
     }
 
 
-def _tell(session: Session, account_id: str, region: str | None, as_json: bool) -> None:
+def operator(session: Session) -> str:
+    """Where notices go that nobody asked to have elsewhere."""
+    return f"postmaster@{session.settings.service_domain}"
+
+
+def tell(session: Session, account_id: str, region: str | None, as_json: bool) -> None:
+    """Shows an account in a region, or in the first it has."""
     shown = shape(session.read(accounts.show, account_id, region))
     document(shown) if as_json else fields(shown)
 
@@ -51,9 +57,9 @@ def create(session: Session, *, email: str | None, account_id: str | None, as_js
     """Open an account, in the sandbox of every region."""
     settings = session.settings
     made = account_id or accounts.new_account_id(session.chance)
-    session.write(accounts.create, made, email or f"postmaster@{settings.service_domain}", settings.regions)
+    session.write(accounts.create, made, email or operator(session), settings.regions)
     if as_json:
-        _tell(session, made, settings.regions[0], as_json)
+        tell(session, made, settings.regions[0], as_json)
     else:
         click.echo(made)
 
@@ -96,7 +102,7 @@ def show(
     """Show an account in a region: standing, limits, what it sent."""
     if account_number and account_id and account_number != account_id:
         raise click.UsageError("say the account once: ID, or --account ID")
-    _tell(session, session.account(account_number or account_id), session.region(region), as_json)
+    tell(session, session.account(account_number or account_id), session.region(region), as_json)
 
 
 def _suspension(name: str, suspended: bool, about: str) -> None:
@@ -108,12 +114,13 @@ def _suspension(name: str, suspended: bool, about: str) -> None:
     def change(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
         chosen, where = session.account(account_id), session.region(region)
         session.write(accounts.suspend, chosen, where, suspended)
-        _tell_change(session, chosen, where, as_json, "suspended" if suspended else "may send again")
+        tell_change(session, chosen, where, as_json, "suspended" if suspended else "may send again")
 
 
-def _tell_change(session: Session, account_id: str, region: str, as_json: bool, done: str) -> None:
+def tell_change(session: Session, account_id: str, region: str, as_json: bool, done: str) -> None:
+    """Says what was done, or with ``--json`` shows what came of it."""
     if as_json:
-        _tell(session, account_id, region, as_json)
+        tell(session, account_id, region, as_json)
     else:
         click.echo(f"account {account_id} in {region}: {done}")
 
@@ -131,7 +138,7 @@ def close(session: Session, *, account_id: str | None, as_json: bool) -> None:
     chosen = session.account(account_id)
     session.write(accounts.close, chosen)
     if as_json:
-        _tell(session, chosen, None, as_json)
+        tell(session, chosen, None, as_json)
     else:
         click.echo(f"account {chosen}: closed")
 
@@ -145,7 +152,7 @@ def open_again(session: Session, *, account_id: str | None, region: str | None, 
     """Open a region for an account; a closed account is open again."""
     chosen, where = session.account(account_id), session.region(region)
     session.write(accounts.open_again, chosen, where)
-    _tell_change(session, chosen, where, as_json, "open")
+    tell_change(session, chosen, where, as_json, "open")
 
 
 @account.command()
@@ -157,47 +164,33 @@ def open_again(session: Session, *, account_id: str | None, region: str | None, 
 def production(session: Session, *, switch: str, account_id: str | None, region: str | None, as_json: bool) -> None:
     """Take an account out of the sandbox of a region (on), or put it back (off)."""
     chosen, where = session.account(account_id), session.region(region)
-    session.write(accounts.set_production, chosen, where, switch == "on")
-    _tell_change(session, chosen, where, as_json, "production" if switch == "on" else "sandbox")
+    session.write(limits.set_production, chosen, where, switch == "on", operator=operator(session))
+    tell_change(session, chosen, where, as_json, "production" if switch == "on" else "sandbox")
 
 
-@click.group(cls=Reserving, reserved=frozenset({"request", "grant", "deny"}))
-def limits() -> None:
-    """Show and set what an account may send."""
-
-
-@limits.command("show")
+@account.command()
+@click.argument("switch", type=click.Choice(["on", "off"]))
 @account_option
 @region_option
 @json_option
 @pass_session
-def show_limits(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
-    """Show quota, rate and use of the last 24 hours, in recipients."""
-    _tell(session, session.account(account_id), session.region(region), as_json)
-
-
-@limits.command("set")
-@click.option("--quota", type=int, metavar="N", help="Recipients in 24 hours; -1: unlimited.")
-@click.option("--rate", type=float, metavar="N", help="Recipients a second; -1: unlimited.")
-@account_option
-@region_option
-@json_option
-@pass_session
-def set_limits(
-    session: Session,
-    *,
-    quota: int | None,
-    rate: float | None,
-    account_id: str | None,
-    region: str | None,
-    as_json: bool,
-) -> None:
-    """Set an account's limits in a region; they count from the next message on."""
-    if quota is None and rate is None:
-        raise click.UsageError("say --quota N, --rate N or both")
+def pace(session: Session, *, switch: str, account_id: str | None, region: str | None, as_json: bool) -> None:
+    """Take mail that comes faster than the rate and send it at the rate (on), or refuse it with 454 (off)."""
     chosen, where = session.account(account_id), session.region(region)
-    session.write(accounts.set_limits, chosen, where, quota, rate)
+    session.write(accounts.set_pace, chosen, where, switch == "on")
+    tell_change(session, chosen, where, as_json, "mail is paced" if switch == "on" else "mail is not paced")
+
+
+@account.command()
+@click.argument("address")
+@account_option
+@json_option
+@pass_session
+def email(session: Session, *, address: str, account_id: str | None, as_json: bool) -> None:
+    """Change where notices about an account go; the address of before is told."""
+    chosen = session.account(account_id)
+    session.write(accounts.set_email, chosen, address, session.settings.regions[0])
     if as_json:
-        _tell(session, chosen, where, as_json)
+        tell(session, chosen, None, as_json)
     else:
-        say(f"account {chosen} in {where}: set")
+        click.echo(f"account {chosen}: notices go to {address}")

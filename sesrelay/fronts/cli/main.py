@@ -22,7 +22,7 @@ _COMMANDS: Final = {
     "serve": ("serve", "serve"),
     "check-config": ("serve", "check_config"),
     "account": ("accounts", "account"),
-    "limits": ("accounts", "limits"),
+    "limits": ("limits", "limits"),
     "credentials": ("credentials", "credentials"),
     "user": ("users", "user"),
     "group": ("users", "group"),
