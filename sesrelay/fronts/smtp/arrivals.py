@@ -166,7 +166,7 @@ class _Arrival:
         elif not door.trusts(self.client):
             self._refuse("not from a trusted network")
         elif door.introducing >= _UNINTRODUCED:
-            door.around.counters.connection_refused()
+            door.count(door.around.counters.connection_refused)
             self.cut()
         else:
             self._await_header()

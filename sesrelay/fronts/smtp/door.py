@@ -179,7 +179,7 @@ class Door:
         if not address:
             return False
         if not self.around.caps.admit(address):
-            self.around.counters.connection_refused()
+            self.count(self.around.counters.connection_refused)
             return False
         return True
 

@@ -186,7 +186,7 @@ class SmtpServer(ShortWay):
         except Refused as refused:
             log.info("smtp.login_refused", client=self._address, reason=refused.refusal.value)
             self._count_refusal(refused.refusal)
-            if refused.refusal is not Refusal.LOGIN_UNAVAILABLE:
+            if refused.refusal is Refusal.BAD_CREDENTIALS:  # with the right password nobody guesses
                 self._door.count(guard.failed, self._address, key)
             return session.login_refused(refused)
         except Exception:
