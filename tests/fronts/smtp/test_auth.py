@@ -258,12 +258,20 @@ def test_a_wait_grows_with_each_failure_over_all_sessions(house: House) -> None:
         client.expect(INVALID)
 
 
-def test_trouble_of_our_own_makes_nobody_wait(house: House) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "reply"),
+    [
+        (Refusal.LOGIN_UNAVAILABLE, b"454 Temporary authentication failure\r\n"),
+        (Refusal.NOT_SUBSCRIBED, b"535 Account not subscribed to SES\r\n"),
+        (Refusal.MAY_NOT_SEND, b"535 User not authorized to call the SES SMTP endpoint\r\n"),
+    ],
+)
+def test_only_wrong_passwords_make_others_wait(house: House, refusal: Refusal, reply: bytes) -> None:
     house.guard = guard(address=1, key_in_network=1, key=1)
-    house.relay.login_raises = Refused(Refusal.LOGIN_UNAVAILABLE)
+    house.relay.login_raises = Refused(refusal)
     client = house.greeted()
     for _ in range(3):
-        client.say(RIGHT, b"454 Temporary authentication failure\r\n")
+        client.say(RIGHT, reply)
     assert house.counts.delays == 0
 
 
