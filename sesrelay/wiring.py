@@ -26,7 +26,7 @@ from sesrelay.delivery.watchdog import Watchdog
 from sesrelay.delivery.worker import DeliveryLimits, DeliveryWorker
 from sesrelay.events.identities import IdentityTeller
 from sesrelay.events.identity_mail import Letterhead
-from sesrelay.events.owners import OwnersPublisher
+from sesrelay.events.owners import OwnerTeller
 from sesrelay.events.publisher import Publisher
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
@@ -94,7 +94,6 @@ class Parts:
     lease: Lease
     delivery: DeliveryWorker
     publisher: Publisher
-    owners: OwnersPublisher
     front: Surroundings
     domains: DomainWatch
     pages: list[Route]
@@ -169,11 +168,11 @@ def build(
     )
     letterhead = Letterhead(settings.product_name, settings.service_domain, public_url(settings))
     identity_mails = IdentityTeller(relay.identity_notices, letterhead)
-    publisher = Publisher(relay.notices, clock, settings.service_domain, names, (identity_mails,))
+    owner_mails = OwnerTeller(relay.owners, settings.service_domain)
+    publisher = Publisher(relay.notices, clock, settings.service_domain, names, (identity_mails, owner_mails))
     domains = DomainWatch(relay.verifying, resolver, clock, spread)
     pages = verify_pages(relay.verifying, settings.product_name)
-    owners = OwnersPublisher(relay.owners, clock, settings.service_domain)
-    return Parts(store, relay, lease, delivery, publisher, owners, front, domains, pages)
+    return Parts(store, relay, lease, delivery, publisher, front, domains, pages)
 
 
 def _naming(settings: Settings, names: dict[str, str]) -> Naming:

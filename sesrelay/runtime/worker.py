@@ -153,7 +153,6 @@ class Worker:
         await self._https.start([socket.socket(fileno=fd) for fd in order["sockets"].get("http", ())])
         await self._listen(order["sockets"], settings, parts)
         self._run(parts.publisher.run())
-        self._run(parts.owners.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))
         self._run(self._keeper(parts, settings).run(first_of_node=order["number"] == 0))
