@@ -144,6 +144,6 @@ def test_identities_are_listed_by_name(made: Cli) -> None:
 
 
 def test_names_of_later_parts_are_reserved(made: Cli) -> None:
-    for command in (("limits", "grant"), ("queue", "hold"), ("doctor",), ("send-email",)):
+    for command in (("queue", "hold"), ("doctor",), ("send-email",)):
         assert "is reserved: this version of sesrelay does not have it yet" in made.usage(*command)
     assert "No such command" in made.usage("identity", "frobnicate")

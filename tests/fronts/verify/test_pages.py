@@ -16,7 +16,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from sesrelay.core import accounts, identities
+from sesrelay.core import accounts, identities, limits
 from sesrelay.core.relay import Relay
 from sesrelay.core.verifying import LinkFate
 from sesrelay.events.identities import IdentityTeller
@@ -193,7 +193,7 @@ async def test_when_the_store_is_away_the_page_asks_for_patience() -> None:
 
 
 async def test_mails_of_identities_use_no_quota_and_go_once(desk: Desk, store: Store) -> None:
-    await store.write(lambda tx: accounts.set_limits(tx, ACCOUNT, REGION, 0, 1))
+    await store.write(lambda tx: limits.set_limits(tx, ACCOUNT, REGION, 0, 1))
     await desk.add(ANN)
     other = Desk(store, desk.clock, new_keyring(os.urandom))
     assert len([*await desk.mails(), *await other.mails()]) == 1
