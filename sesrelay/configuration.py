@@ -16,7 +16,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from sesrelay.certificates.pairs import BadPair, PairFiles, read, remarks, uncovered
+from sesrelay.certificates.configured import certificate_files
+from sesrelay.certificates.pairs import BadPair, read, remarks, uncovered
 from sesrelay.model import folder
 from sesrelay.model.clock import Micros
 from sesrelay.settings import Certificate, KeyPath, Section, Settings, Tls, contradictions, endpoints, spell
@@ -114,16 +115,6 @@ def check_folder(settings: Settings, source: Path, *, empty: bool = False) -> No
             raise blame(source, ("data_dir",), folder.no_database(place))
     except OSError as error:
         raise blame(source, ("data_dir",), f"{place}: {error.strerror}") from None
-
-
-def certificate_files(settings: Settings) -> list[tuple[KeyPath, PairFiles]]:
-    """Every certificate with its key, the default one first, and the section that names it."""
-    tls = settings.tls
-    more = [
-        (("tls", "certificates", number), PairFiles(each.certificate, each.private_key))
-        for number, each in enumerate(tls.certificates)
-    ]
-    return [(("tls",), PairFiles(tls.certificate, tls.private_key)), *more]
 
 
 def warnings(settings: Settings, source: Path, now: Micros) -> list[Fault]:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from starlette.routing import Route
 
-from sesrelay.configuration import certificate_files
+from sesrelay.certificates.configured import certificate_files
 from sesrelay.core.accept import Naming
 from sesrelay.core.guard import GuardBounds, LoginGuard, Tally
 from sesrelay.core.relay import Relay

@@ -19,7 +19,7 @@ BELOW: dict[str, set[str]] = {
     "rules": {"model"},
     "store": {"model", "killpoints"},
     "core": {"model", "rules", "store", "killpoints"},
-    "certificates": {"model"},
+    "certificates": {"model", "settings"},
     "configuration": {"model", "settings", "certificates"},
     "resolver": {"model", "settings"},
     "fronts.verify": {"model", "rules", "core"},
@@ -43,7 +43,7 @@ BELOW: dict[str, set[str]] = {
         *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     "wiring": {
-        *("model", "rules", "core", "store", "settings", "configuration", "resolver", "killpoints", "runtime"),
+        *("model", "rules", "core", "store", "settings", "certificates", "resolver", "killpoints", "runtime"),
         *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     # The command line is the door through which everything is started, so it stands above all.

@@ -17,8 +17,8 @@ from typing import Any, Final
 import structlog
 
 from sesrelay.certificates.authority import Renewal
+from sesrelay.certificates.configured import certificate_files
 from sesrelay.certificates.pairs import BadPair
-from sesrelay.configuration import certificate_files
 from sesrelay.fronts.smtp.door import Door
 from sesrelay.fronts.smtp.server import front_door
 from sesrelay.model.clock import DAY, Clock

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from sesrelay import configuration
 from sesrelay.certificates import authority
 from sesrelay.certificates.authority import Renewal
+from sesrelay.certificates.configured import certificate_files
 from sesrelay.certificates.pairs import Pair, read
 from sesrelay.fronts.cli.output import columns, document, iso
 from sesrelay.fronts.cli.session import Session, json_option, pass_session
@@ -26,7 +26,7 @@ def certificate() -> None:
 @pass_session
 def show(session: Session, *, as_json: bool) -> None:
     """Each certificate of the configuration: its names, its kind of key, who signed it, when it ends."""
-    pairs = [read(files) for _, files in configuration.certificate_files(session.settings)]
+    pairs = [read(files) for _, files in certificate_files(session.settings)]
     if as_json:
         document([_shape(pair, session) for pair in pairs])
         return
@@ -54,7 +54,7 @@ def renew(session: Session, *, folder: Path | None, new_key: bool, as_json: bool
     A running relay takes them up by itself.
     """
     settings = session.settings
-    files = tuple(files for _, files in configuration.certificate_files(settings))
+    files = tuple(files for _, files in certificate_files(settings))
     renewal = Renewal(files, settings.service_domain, settings.regions)
     place = folder or settings.tls.certificate.parent
     try:
