@@ -272,7 +272,7 @@ class _Arrival:
         self.cut()
 
     def _refuse(self, reason: str) -> None:
-        self._door.around.counters.proxy_header_refused()
+        self._door.count(self._door.around.counters.proxy_header_refused)
         self._door.complain("smtp.proxy_header_refused", self.client, reason)
         self.cut()
 
