@@ -171,7 +171,10 @@ async def test_a_domains_own_servers_say_what_is_there_now(clock: FakeClock) -> 
     assert RECORD not in usual.asked
 
 
-async def test_only_its_own_server_may_say_that_there_is_nothing(clock: FakeClock) -> None:
+async def test_only_its_own_server_may_say_that_there_is_nothing(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "OWNER_SECONDS", 1.0)
     async with NameServer(ZONE) as usual, NameServer({}) as own:
         assert await published(usual, own.port, clock) == ()
         own.authoritative = False

@@ -1,8 +1,9 @@
 """The embedded database: a WAL that is synced at each commit, and one writer at a time over all processes.
 
 Every write and every checkpoint holds an flock on the data folder's ``write.lock``: SQLite 3.7.0 to 3.51.2 can corrupt
-a WAL that two connections write and checkpoint at the same instant (sqlite.org/wal.html, "WAL-reset bug"), and the
-lock is fair where SQLite's busy handler is not. Checkpoints run after the answers have gone out.
+a WAL that two connections write and checkpoint at the same instant (sqlite.org/wal.html, "WAL-reset bug"), and those
+who wait for the lock come to it in turn, which SQLite's busy handler does not see to. Checkpoints run after the answers
+have gone out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sesrelay.store.session import Session
 from sesrelay.store.transaction import Dialect
 
 LOCK_NAME: Final = "write.lock"
+NEXT_NAME: Final = "write.next"
 OLDEST_SAFE: Final = (3, 51, 3)
 CHECKPOINT_PAGES: Final = 4000
 """Of 4 KB: a checkpoint copies each page once, however often it was written since the last."""
@@ -38,17 +40,27 @@ log = structlog.get_logger()
 
 
 class WriteLock:
-    """The data folder's one pen, passed around between processes and between the threads of this one."""
+    """The data folder's one pen, passed around between processes and between the threads of this one.
+
+    A flock that is let go belongs to whoever asks for it first, and the one who is woken comes after the one who never
+    slept: on a busy machine somebody who writes without pause kept others from it for seconds at a time. So whoever
+    waits for the pen holds a second lock meanwhile, and nobody can ask for the pen before him.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._thread = threading.Lock()
-        self._descriptor = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = _open_lock(data_dir / LOCK_NAME)
+        self._next = _open_lock(data_dir / NEXT_NAME)
 
     def acquire(self) -> None:
         """Waits for its turn."""
         self._thread.acquire()
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            fcntl.flock(self._next, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            finally:
+                fcntl.flock(self._next, fcntl.LOCK_UN)
         except BaseException:
             self._thread.release()
             raise
@@ -70,6 +82,11 @@ class WriteLock:
     def close(self) -> None:
         """After the last session."""
         os.close(self._descriptor)
+        os.close(self._next)
+
+
+def _open_lock(file: Path) -> int:
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def check_version(found: tuple[int, ...] = sqlite.sqlite_version_info) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.books import FAST_RETRIES, assert_all_is_well, settle_down
+from tests.lacking import lacking
 from tests.standins.next_hop import NextHop
 from tests.standins.relay import DOMAIN, RelayStandIn
 from tests.standins.senders import Promises, connect, message
@@ -27,12 +28,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "data"
     folder.mkdir()
     if os.geteuid() != 0:
-        pytest.skip("mounting a small disk wants root")
+        lacking("mounting a small disk wants root")
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={ROOM},mode=700", "tmpfs", folder], capture_output=True, check=False
     )
     if mounted.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+        lacking(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
 

@@ -1,7 +1,8 @@
 """Outlook, .NET's SmtpClient and Exchange's send connector, which no test can run: their side is played.
 
-The commands are in their spelling, order and packets (of .NET: as its source has them; of the others: as their protocol
-logs show them), the messages in their shape. Real sockets and TLS, a whole relay, and the octets that come out of it.
+Nothing here was captured from these programs: their commands (spelling, order, packets) and the shape of their messages
+are put together from what is published about them (.NET: its source; the others: documentation, and protocol logs that
+it prints). Real are the sockets, TLS, a whole relay, and the octets that come out of it.
 """
 
 from __future__ import annotations

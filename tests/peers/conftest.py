@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import lacking
 from tests.peers.guide import block, filled
 from tests.peers.samples import assert_only_the_relays_fields_differ, marked
 from tests.standins.next_hop import NextHop
@@ -25,13 +26,6 @@ ARRIVAL_SECONDS = 15
 
 Check = Callable[[str, Callable[[str], object]], None]
 Arrived = Callable[[str], bytes]
-
-
-def lacking(reason: str) -> None:
-    """A missing peer: no test on a developer's machine, a failure where everything has to be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def program(name: str) -> Path:

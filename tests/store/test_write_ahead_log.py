@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,30 @@ async def test_writing_holds_the_pen_of_the_data_folder(store: Store, tmp_path: 
         assert not accepting.done()
     await accepting
     pen.close()
+
+
+def test_who_waits_for_the_pen_has_it_before_the_one_who_has_just_let_it_go(tmp_path: Path) -> None:
+    mine, theirs = sqlite.WriteLock(tmp_path), sqlite.WriteLock(tmp_path)
+    pen = f":{(tmp_path / sqlite.LOCK_NAME).stat().st_ino} "
+    had: list[str] = []
+
+    def wait_and_write() -> None:
+        with theirs.held():
+            had.append("who waited")
+
+    for _ in range(100):
+        mine.acquire()
+        waiter = threading.Thread(target=wait_and_write)
+        waiter.start()
+        while not any("->" in line and pen in line for line in Path("/proc/locks").read_text().splitlines()):
+            pass
+        mine.release()
+        with mine.held():
+            had.append("who let go")
+        waiter.join()
+    assert had == ["who waited", "who let go"] * 100
+    mine.close()
+    theirs.close()
 
 
 @only_sqlite

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,26 +74,32 @@ def cli(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.M
     return Cli(tmp_path / "var", capfd, monkeypatch)
 
 
+INIT = ("--service-domain", "relay.test", "--account-id", "111122223333", "--json")
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder on SQLite as ``init`` makes it; it may be copied, since no name in it is absolute."""
+    folder = tmp_path_factory.mktemp("template") / "var"
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert run(["init", "--data", str(folder), *INIT]) == 0
+    return folder
+
+
 @pytest.fixture
-def made(cli: Cli) -> Cli:
-    """With a data folder on SQLite as ``init`` makes it: service domain relay.test, account 111122223333."""
-    made = cli.bare(
-        "init", "--data", str(cli.folder), "--service-domain", "relay.test", "--account-id", "111122223333", "--json"
-    )
-    assert made.status == 0, made.err
+def made(cli: Cli, template: Path) -> Cli:
+    """With a data folder on SQLite: service domain relay.test, account 111122223333."""
+    shutil.copytree(template, cli.folder)
     return cli
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def both(cli: Cli, request: pytest.FixtureRequest) -> Cli:
     """As ``made``, on each database."""
-    url = "sqlite"
-    if request.param == "postgresql":
-        server: Postgres = request.getfixturevalue("postgres_server")
-        url = server.emptied()
-    made = cli.bare(
-        *("init", "--data", str(cli.folder), "--service-domain", "relay.test", "--account-id", "111122223333"),
-        *("--database", url, "--json"),
-    )
-    assert made.status == 0, made.err
+    if request.param == "sqlite":
+        made: Cli = request.getfixturevalue("made")
+        return made
+    server: Postgres = request.getfixturevalue("postgres_server")
+    done = cli.bare("init", "--data", str(cli.folder), "--database", server.emptied(), *INIT)
+    assert done.status == 0, done.err
     return cli
