@@ -17,6 +17,7 @@ import yaml
 
 from bench.measure import ProcessGroup, free_port
 
+HERE = Path(__file__).parent.parent
 HOST = "mail.bench.example"
 QUEUES = tuple(
     "incoming active deferred defer bounce hold corrupt flush trace saved private public maildrop".split()  # noqa: SIM905
@@ -224,10 +225,16 @@ class Sesrelay:
 
     name = "sesrelay"
 
-    def __init__(self, cache: Path, workers: int = 2) -> None:
+    def __init__(
+        self, cache: Path, workers: int = 2, *, label: str = "", tree: Path = HERE, python: str = "", database: str = ""
+    ) -> None:
+        """``tree``: the folder whose sesrelay is run, by that ``python``; ``label`` tells several of them apart."""
         self.folder = Path()
         self.certificate, self.key = make_certificate(cache / "certificate")
-        self.group = ProcessGroup(self.name)
+        self.group = ProcessGroup(self.name + label)
+        self._python = python or sys.executable
+        self._environment = os.environ | {"PYTHONPATH": str(tree)}
+        self._database = ["--database", database] if database else []
         self.workers = workers
         self.port = free_port()
         self.user = self.password = ""
@@ -236,7 +243,9 @@ class Sesrelay:
     def start(self, folder: Path, *, next_hop: int | None) -> None:
         """With a new data folder; relays to the port, or captures everything (next_hop None)."""
         self.folder = folder
-        first = self._command("init", "--data", str(self.folder), "--service-domain", "relay.example.net")
+        first = self._command(
+            "init", "--data", str(self.folder), "--service-domain", "relay.example.net", *self._database
+        )
         self.user = first["credentials"]["smtp_user_name"]
         self.password = first["credentials"]["smtp_password"]
         self._write_configuration(Path(first["config"]), next_hop)
@@ -249,7 +258,11 @@ class Sesrelay:
         """`serve`, until it says that it is ready."""
         log = (self.folder / "serve.log").open("w")
         self._process = subprocess.Popen(
-            self.group.command([*self._program(), "serve"]), stderr=log, start_new_session=True, text=True
+            self.group.command([*self._program(), "serve"]),
+            stderr=log,
+            start_new_session=True,
+            text=True,
+            env=self._environment,
         )
         self.group.root_pid = self._process.pid
         wait_for_port(self.port, self._process)
@@ -262,11 +275,13 @@ class Sesrelay:
             self._process = None
 
     def _program(self) -> list[str]:
-        return [sys.executable, "-m", "sesrelay", "--config", str(self.folder / "sesrelay.yaml")]
+        return [self._python, "-m", "sesrelay", "--config", str(self.folder / "sesrelay.yaml")]
 
     def _command(self, *arguments: str) -> dict[str, Any]:
-        program = self._program() if arguments[0] != "init" else [sys.executable, "-m", "sesrelay"]
-        done = subprocess.run([*program, *arguments, "--json"], capture_output=True, text=True, check=False)
+        program = self._program() if arguments[0] != "init" else [self._python, "-m", "sesrelay"]
+        done = subprocess.run(
+            [*program, *arguments, "--json"], capture_output=True, text=True, check=False, env=self._environment
+        )
         if done.returncode:
             raise RuntimeError(f"sesrelay {' '.join(arguments)}: {done.stderr.strip()}")
         answer: dict[str, Any] = json.loads(done.stdout)

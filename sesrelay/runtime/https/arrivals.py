@@ -39,11 +39,15 @@ class Occupant(Protocol):
 class Ticket:
     """A client's place. Given back once, however often that is said."""
 
-    __slots__ = ("_entrance", "client", "crowded", "occupant")
+    __slots__ = ("_entrance", "client", "crowded", "occupant", "socket")
 
-    def __init__(self, entrance: Entrance, client: str, occupant: Occupant, *, crowded: bool) -> None:
+    def __init__(
+        self, entrance: Entrance, client: str, connection: socket.socket, occupant: Occupant, *, crowded: bool
+    ) -> None:
         self._entrance: Entrance | None = entrance
         self.client = client
+        self.socket = connection
+        """To ask the kernel about; who closes it is the occupant's affair."""
         self.crowded = crowded
         """It is one too many."""
         self.occupant = occupant
@@ -69,12 +73,12 @@ class Entrance:
         self.inside = 0
         """Clients of this worker now, with those who are too many."""
 
-    def ticket(self, client: str, occupant: Occupant) -> Ticket | None:
+    def ticket(self, client: str, connection: socket.socket, occupant: Occupant) -> Ticket | None:
         """None: there is no room at all."""
         crowded = not self._caps.admit(client)
         if crowded and not self._extra:
             return None
-        ticket = Ticket(self, client, occupant, crowded=crowded)
+        ticket = Ticket(self, client, connection, occupant, crowded=crowded)
         self.inside += 1
         if crowded:
             if len(self._crowd) >= self._extra:
@@ -195,14 +199,15 @@ class _Arrival:
     def come(self) -> None:
         """Counts it, and waits for its first word."""
         arrivals = self._arrivals
-        self._ticket = arrivals.entrance.ticket(self.client, self)
+        assert self._socket is not None
+        self._ticket = arrivals.entrance.ticket(self.client, self._socket, self)
         if self._ticket is None or self._ticket.crowded:
             arrivals.refused("crowd", self.client, "too many connections")
         if self._ticket is None:
             self.cut()
             return
         arrivals.coming[self] = None
-        arrivals.loop.add_reader(self._socket, self._hear)  # type: ignore[arg-type]
+        arrivals.loop.add_reader(self._socket, self._hear)
 
     def cut(self) -> None:
         """Whatever it is doing; says nothing."""

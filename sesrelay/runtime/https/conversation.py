@@ -19,6 +19,7 @@ from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.runtime.https.arrivals import Ticket
 from sesrelay.runtime.https.reading import BoundedReader
 from sesrelay.runtime.https.refusals import WORDS, answer
+from sesrelay.runtime.https.sending import taken, untaken
 from sesrelay.runtime.https.waiting import PROGRESS_OCTETS, Act, Waits, judge
 from sesrelay.settings import Http
 
@@ -49,7 +50,9 @@ class Conversation(H11Protocol):
         self._waits = Waits.BEGIN
         self._since = 0.0
         self._progress = 0
-        """Octets of a body that came since; of an answer that were left then."""
+        """Octets of a body that came since; of answers that were taken until then."""
+        self._untaken = False
+        """Some of an answer were on their way at the last look."""
         self._held = 0
         """Octets of the body that count in the worker's sum."""
         self._refused = self._ending = False
@@ -72,14 +75,6 @@ class Conversation(H11Protocol):
             return  # it may say what it has to say, but nobody listens
         super().data_received(data)
         self._look_anew(len(data))
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._look_anew()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._look_anew()
 
     # As uvicorn says
 
@@ -108,6 +103,7 @@ class Conversation(H11Protocol):
 
     def look(self, now: float) -> None:
         """The port's, again and again."""
+        self._untaken = untaken(self._ticket.socket) > 0
         self._look_anew()
         match judge(self._waits, now - self._since, self._port.bounds):
             case Act.CLOSE:
@@ -125,14 +121,12 @@ class Conversation(H11Protocol):
 
     def _state(self) -> Waits:
         """What we wait for just now."""
-        if self.flow.write_paused:
+        if self._untaken:
             return Waits.TAKE
-        if self._ending:
+        if self._ending or self.transport.is_closing():
             return Waits.GONE
         if self._refused:
             return Waits.HEARD
-        if self.transport.is_closing():
-            return Waits.LAST
         if self.conn.their_state is h11.SEND_BODY:
             return Waits.NOTHING if self.flow.read_paused else Waits.BODY
         if self.conn.their_state is not h11.IDLE:
@@ -150,13 +144,13 @@ class Conversation(H11Protocol):
             self._progress += octets
             if self._progress >= PROGRESS_OCTETS:
                 self._begin(waits)
-        elif waits is Waits.TAKE and self._progress - self.transport.get_write_buffer_size() >= PROGRESS_OCTETS:
+        elif waits is Waits.TAKE and taken(self._ticket.socket) - self._progress >= PROGRESS_OCTETS:
             self._begin(waits)
 
     def _begin(self, waits: Waits) -> None:
         self._waits = waits
         self._since = self._port.now()
-        self._progress = self.transport.get_write_buffer_size() if waits is Waits.TAKE else 0
+        self._progress = taken(self._ticket.socket) if waits is Waits.TAKE else 0
 
     def _close(self) -> None:
         self._ending = True

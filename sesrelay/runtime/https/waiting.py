@@ -28,8 +28,6 @@ class Waits(Enum):
     """That it takes of the answer what is written already."""
     NOTHING = auto()
     """It waits for us."""
-    LAST = auto()
-    """That it takes the end of its last answer."""
     HEARD = auto()
     """It was refused and may read that."""
     GONE = auto()
@@ -56,7 +54,6 @@ def judge(waits: Waits, seconds: float, bounds: Http) -> Act | None:
         Waits.BODY: (bounds.body_seconds, Act.REFUSE),
         Waits.TAKE: (bounds.answer_seconds, Act.CUT),
         Waits.NOTHING: (float("inf"), None),
-        Waits.LAST: (bounds.answer_seconds, Act.CUT),
         Waits.HEARD: (LINGER_SECONDS, Act.CLOSE),
         Waits.GONE: (GOODBYE_SECONDS, Act.CUT),
     }[waits]
