@@ -178,6 +178,32 @@ class Http(Endpoint):
         description="Where the world reaches this port, for links in mails; "
         "null: https://<service_domain>, or address and port where they are of this machine only.",
     )
+    node_connections: PositiveInt = Field(
+        2000, description="Connections of the whole node; more get 503 (health checks their answer), or are closed."
+    )
+    node_connections_per_address: PositiveInt = Field(
+        200, description="Connections from one client address; more get the same."
+    )
+    tls_handshake_seconds: PositiveFloat = Field(
+        10, description="Seconds from the connection to the end of its TLS handshake; then closed."
+    )
+    head_seconds: PositiveFloat = Field(
+        20, description="Seconds for the head of a request; then 408, or closed when nothing of it came."
+    )
+    head_octets: PositiveInt = Field(16_384, description="Octets of a request's head; then 431.")
+    body_seconds: PositiveFloat = Field(
+        20, description="Seconds in which the next 16384 octets of a body must come, or its end; then 408."
+    )
+    body_octets: PositiveInt = Field(16_777_216, description="Octets of a request's body; then 413.")
+    worker_body_octets: PositiveInt = Field(
+        67_108_864, description="Octets of bodies under way in one worker; beyond it 503."
+    )
+    answer_seconds: PositiveFloat = Field(
+        30, description="Seconds in which a client must take the next 16384 octets of an answer; then cut off."
+    )
+    idle_seconds: PositiveFloat = Field(
+        30, description="Seconds that a connection is kept for another request; then closed."
+    )
 
 
 class Metrics(Endpoint):

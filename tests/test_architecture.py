@@ -74,6 +74,7 @@ OUTSIDE: dict[str, set[str]] = {
     "rich": {"fronts.cli"},
     "starlette": {"fronts.verify", "runtime", "wiring"},
     "uvicorn": {"runtime", "wiring"},
+    "h11": {"runtime"},
     "uvloop": {"runtime"},
     "multiprocessing": set(),
 }

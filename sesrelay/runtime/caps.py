@@ -1,4 +1,4 @@
-"""How many sessions the whole node holds, in all and for each client address: counted over all workers.
+"""How many sessions of a front the whole node holds, in all and for each client address: counted over all workers.
 
 The counts lie in memory that the supervisor makes and its workers inherit. Each worker counts in a table of
 its own and adds up everybody's under a lock, so a limit is exact; a dead worker's share is given back by
@@ -52,9 +52,13 @@ class NodeCaps:
 
     @staticmethod
     def memory(workers: int) -> int:
-        """A file descriptor of memory for so many workers, all counts 0. Untouched pages cost nothing."""
+        """A file descriptor of memory for so many workers, all counts 0; untouched pages cost nothing. OSError."""
         fd = os.memfd_create("sesrelay-caps")
-        os.ftruncate(fd, workers * _TABLE * _INTEGER)
+        try:
+            os.ftruncate(fd, workers * _TABLE * _INTEGER)
+        except OSError:
+            os.close(fd)
+            raise
         return fd
 
     def admit(self, address: str) -> bool:

@@ -93,17 +93,31 @@ class WorkerSet:
         self._doors = doors
         self._around = around
         self._caps_key = around.chance(16)
-        self._caps_fd = NodeCaps.memory(plan.workers)
-        self._caps = NodeCaps(
-            *(self._caps_fd, plan.workers, 0, self._caps_key),
-            connections=plan.connections,
-            connections_per_address=plan.connections_per_address,
-            connections_here=0,
-        )
+        self._caps = self._counts()
         self._unreleased: list[str] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._turns = cycle(range(plan.workers))
+
+    def _counts(self) -> dict[str, NodeCaps]:
+        """Of the connections of each front, over all workers; workers know the bounds. Raises WorkerFault."""
+        caps: dict[str, NodeCaps] = {}
+        with contextlib.ExitStack() as unless_made:
+            try:
+                for front in ("smtp", "http"):
+                    fd = NodeCaps.memory(self.plan.workers)
+                    unless_made.callback(os.close, fd)
+                    caps[front] = NodeCaps(
+                        *(fd, self.plan.workers, 0, self._caps_key),
+                        connections=0,
+                        connections_per_address=0,
+                        connections_here=0,
+                    )
+            except OSError as error:
+                reason = f"{error.strerror}: file descriptors or memory of this machine have run out"
+                raise WorkerFault(f"the workers' connections cannot be counted: {reason}", passing=True) from None
+            unless_made.pop_all()
+        return caps
 
     async def start(self, *, first: bool) -> None:
         """Returns when all are ready. Raises WorkerFault with the first one's reason; then none is left.
@@ -190,7 +204,7 @@ class WorkerSet:
                 [sys.executable, "-m", "sesrelay.runtime.worker", str(theirs.fileno())],
                 pass_fds=[
                     theirs.fileno(),
-                    self._caps_fd,
+                    *(caps.fd for caps in self._caps.values()),
                     self._around.lock_fd,
                     self._around.tally_fd,
                     *chain(*sockets.values()),
@@ -211,7 +225,7 @@ class WorkerSet:
             replaces=self._unreleased,
             live=live,
             sockets=sockets,
-            caps_fd=self._caps_fd,
+            caps_fds={front: caps.fd for front, caps in self._caps.items()},
             caps_key=self._caps_key.hex(),
             tally_fd=self._around.tally_fd,
             tally_key=self._around.tally_key.hex(),
@@ -238,7 +252,8 @@ class WorkerSet:
         while child.process.poll() is None:
             await self._around.clock.sleep(0.005)
         child.ready = False
-        self._caps.give_back(child.number)
+        for caps in self._caps.values():
+            caps.give_back(child.number)
         self._around.gone(child.process.pid)
 
     def release(self, incarnations: list[str]) -> None:
@@ -289,9 +304,8 @@ class WorkerSet:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for child in self.children.values():
             child.channel.close()
-        if self._caps_fd >= 0:
-            os.close(self._caps_fd)
-            self._caps_fd = -1
+        while self._caps:
+            os.close(self._caps.popitem()[1].fd)
         return [child.incarnation for child in self.children.values()]
 
     async def _all_gone(self, seconds: float) -> None:

@@ -2,7 +2,8 @@
 
 A process without descriptors can neither refuse a client politely nor open its database, and asyncio's own accept loop
 spins on it. So a worker takes sessions only up to a share of its limit; who comes beyond gets the 421 of every full
-relay, and what delivers and stores mail keeps the rest.
+relay, and what delivers and stores mail keeps the rest. The HTTPS port has a small share of its own: whatever its
+clients do, mail comes in.
 """
 
 from __future__ import annotations
@@ -40,5 +41,17 @@ def limit() -> int:
 
 
 def for_sessions(limit: int) -> int:
-    """How many of them a worker's sessions may take: three quarters, and of few all but the kept ones."""
-    return max(1, min(limit * 3 // 4, limit - KEPT))
+    """How many of them a worker's SMTP sessions may take: three quarters, of few all but the kept ones, and not what
+    the HTTPS port has.
+    """
+    return max(1, min(limit * 3 // 4, limit - KEPT) - for_https(limit))
+
+
+def for_https(limit: int) -> int:
+    """How many a worker's HTTPS port may take, all in all."""
+    return max(2, limit // 16)
+
+
+def for_https_crowd(limit: int) -> int:
+    """How many of these are for telling clients that they are too many."""
+    return min(16, for_https(limit) // 2)

@@ -53,6 +53,14 @@ class WorkerMetrics:
         self._connections = Gauge(
             "sesrelay_smtp_connections", "Open SMTP sessions.", registry=registry, multiprocess_mode="livesum"
         )
+        self._http_connections = Gauge(
+            *("sesrelay_http_connections", "Open connections to the HTTPS port."),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._http_refusals = Counter(
+            *("sesrelay_http_refusals", "Clients of the HTTPS port refused or cut off.", ["reason"]), registry=registry
+        )
         self._queue = Gauge(
             *("sesrelay_queue_recipients", "Recipients in the queue.", ["state"]),
             registry=registry,
@@ -86,6 +94,7 @@ class WorkerMetrics:
         self._messages = self._delays = self._crowd = self._unintroduced = 0
         self._outcomes: Counts[str] = Counts()
         self._reasons: Counts[str] = Counts()
+        self._http_reasons: Counts[str] = Counts()
 
     def accepted(self, recipients: int) -> None:
         """A message was committed."""
@@ -99,6 +108,10 @@ class WorkerMetrics:
     def connection_refused(self) -> None:
         """A client was told that there are too many."""
         self._crowd += 1
+
+    def http_refused(self, reason: str) -> None:
+        """A client of the HTTPS port was refused or cut off, for this."""
+        self._http_reasons[reason] += 1
 
     def proxy_header_refused(self) -> None:
         """A peer sent no PROXY header, or may not send one."""
@@ -133,8 +146,8 @@ class WorkerMetrics:
             self._certificates.labels(file).set(end)
         self._certificate_faults.set(faults)
 
-    def flush(self, connections: int) -> None:
-        """Writes the sums, and how many sessions there are."""
+    def flush(self, connections: int, http_connections: int) -> None:
+        """Writes the sums, and how many sessions of SMTP and connections to the HTTPS port there are."""
         if self._messages:
             self._accepted.inc(self._messages)
             self._messages = 0
@@ -149,7 +162,9 @@ class WorkerMetrics:
             self._delays = 0
         _pour(self._outcomes, self._recipients)
         _pour(self._reasons, self._refusals)
+        _pour(self._http_reasons, self._http_refusals)
         self._connections.set(connections)
+        self._http_connections.set(http_connections)
         self._delivery.flush()
         self._batches.flush()
 

@@ -41,8 +41,6 @@ class Plan:
     doors: tuple[Door, ...]
     """Where workers listen."""
     metrics: Door
-    connections: int
-    connections_per_address: int
     drain_seconds: float
     settings: dict[str, Any]
     """All of it, for the workers."""
@@ -65,8 +63,6 @@ async def read(config: Path) -> Plan:
         workers=answer["workers"],
         doors=tuple(Door(**door) for door in answer["doors"]),
         metrics=Door(**answer["metrics"]),
-        connections=answer["connections"],
-        connections_per_address=answer["connections_per_address"],
         drain_seconds=answer["drain_seconds"],
         settings=answer["settings"],
     )
@@ -90,8 +86,6 @@ def _answer(config: Path) -> dict[str, Any]:
         "workers": len(os.sched_getaffinity(0)) if settings.workers == "auto" else settings.workers,
         "doors": doors,
         "metrics": {"name": "metrics", "address": settings.metrics.address, "port": settings.metrics.port},
-        "connections": settings.smtp.node_connections,
-        "connections_per_address": settings.smtp.node_connections_per_address,
         "drain_seconds": settings.drain_seconds,
         "settings": settings.model_dump(mode="json"),
     }

@@ -28,12 +28,12 @@ from sesrelay.runtime.certificates import CertificateKeeper
 from sesrelay.runtime.channel import Channel, Message
 from sesrelay.runtime.clock import chance, spread, system_clock
 from sesrelay.runtime.housekeeping import House
-from sesrelay.runtime.https import HttpsPort, application
+from sesrelay.runtime.https.port import HttpsPort, application
 from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.runtime.metrics import WorkerMetrics
 from sesrelay.runtime.roles import Roles
 from sesrelay.runtime.tally import FAILED_LOGINS, LOGINS, NodeTally
-from sesrelay.settings import Retention, Settings
+from sesrelay.settings import Http, Retention, Settings, Smtp
 from sesrelay.store.errors import DatabaseAway, DatabaseUnusable, StorageFull, StoreError
 from sesrelay.store.retention import Keep
 from sesrelay.wiring import Parts, Place, build
@@ -121,12 +121,8 @@ class Worker:
         return DRAINED
 
     async def _start(self, order: Message, settings: Settings) -> Parts:
-        caps = NodeCaps(
-            *(order["caps_fd"], order["workers"], order["number"], bytes.fromhex(order["caps_key"])),
-            connections=settings.smtp.node_connections,
-            connections_per_address=settings.smtp.node_connections_per_address,
-            connections_here=_sessions_here(settings, order["workers"]),
-        )
+        sessions = _sessions_here(settings, order["workers"])
+        caps = _caps(order, "smtp", settings.smtp, sessions, settings.smtp.node_connections_per_address)
         parts = build(
             settings,
             Place(order["node"], order["incarnation"], order["workers"]),
@@ -148,7 +144,7 @@ class Worker:
             await parts.store.release_node_leftovers(order["live"])
         await self._release(order["replaces"])
         parts.delivery.start()
-        self._https = HttpsPort(application(parts.pages), parts.front.tls.default)
+        self._https = self._https_port(order, settings, parts)
         # A door of systemd's has no sockets here: its connections come over the channel.
         await self._https.start([socket.socket(fileno=fd) for fd in order["sockets"].get("http", ())])
         await self._listen(order["sockets"], settings, parts)
@@ -165,6 +161,20 @@ class Worker:
         memory = (order["tally_fd"], table, bytes.fromhex(order["tally_key"]))
         return NodeTally(*memory, self._clock, half_life_seconds=half_life_seconds, most=most)
 
+    def _https_port(self, order: Message, settings: Settings, parts: Parts) -> HttpsPort:
+        limit = descriptors.limit()
+        extra = descriptors.for_https_crowd(limit)
+        here = descriptors.for_https(limit) - extra
+        return HttpsPort(
+            application(parts.pages),
+            parts.front.tls.default,
+            settings.http,
+            caps=_caps(order, "http", settings.http, here, max(1, here * order["workers"] // 2)),
+            extra=extra,
+            clock=self._clock,
+            counters=self._metrics,
+        )
+
     async def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:
         for number, listener in enumerate(settings.listeners):
             name = f"smtp-{number}"
@@ -177,10 +187,7 @@ class Worker:
         if door != "http":
             await self._doors[door].take(connection)
             return
-        connection.setblocking(False)
-        await asyncio.get_running_loop().connect_accepted_socket(
-            self._https.protocol, connection, ssl=self._parts.front.tls.default
-        )
+        self._https.take(connection)
 
     async def _release(self, incarnations: list[str]) -> None:
         """Frees what dead workers of this node had in hand, and says so; again until it worked."""
@@ -204,7 +211,7 @@ class Worker:
 
     async def _count(self, caps: NodeCaps) -> None:
         while True:
-            self._metrics.flush(caps.connections_here())
+            self._metrics.flush(caps.connections_here(), self._https.connections)
             await self._clock.sleep(COUNT_SECONDS)
 
     def _keeper(self, parts: Parts, settings: Settings) -> CertificateKeeper:
@@ -225,7 +232,16 @@ class Worker:
                 await parts.delivery.drain()
         except TimeoutError:
             log.warning("deliveries were still under way; their claims are freed by others")
-        self._metrics.flush(0)  # what was counted since the last second
+        self._metrics.flush(0, 0)  # what was counted since the last second
+
+
+def _caps(order: Message, front: str, bounds: Smtp | Http, connections_here: int, most_per_address: int) -> NodeCaps:
+    return NodeCaps(
+        *(order["caps_fds"][front], order["workers"], order["number"], bytes.fromhex(order["caps_key"])),
+        connections=bounds.node_connections,
+        connections_per_address=min(bounds.node_connections_per_address, most_per_address),
+        connections_here=connections_here,
+    )
 
 
 def _keep(retention: Retention) -> Keep:

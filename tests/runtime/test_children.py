@@ -54,7 +54,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 
 def workers(clock: FakeClock, number: int) -> WorkerSet:
     folder = Path("/nowhere")
-    plan = Plan(folder, number, (), Door("metrics", "127.0.0.1", 0), 100, 10, 5.0, {})
+    plan = Plan(folder, number, (), Door("metrics", "127.0.0.1", 0), 5.0, {})
     around = Surroundings("node", 0, 0, b"", clock, PlainLog(clock), os.urandom, folder, lambda _: None)
     return WorkerSet(plan, {}, around)
 

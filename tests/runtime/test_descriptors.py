@@ -35,6 +35,6 @@ def test_where_it_may_not_be_raised_it_stays(monkeypatch: pytest.MonkeyPatch) ->
     assert descriptors.limit() == before
 
 
-@pytest.mark.parametrize(("limit", "sessions"), [(65_536, 49_152), (1024, 768), (256, 192), (100, 36), (10, 1)])
+@pytest.mark.parametrize(("limit", "sessions"), [(65_536, 45_056), (1024, 704), (256, 176), (100, 30), (10, 1)])
 def test_sessions_never_get_all_of_them(limit: int, sessions: int) -> None:
     assert descriptors.for_sessions(limit) == sessions

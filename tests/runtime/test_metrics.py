@@ -11,7 +11,7 @@ COUNT = """
 import os, sys
 from sesrelay.runtime.metrics import WorkerMetrics
 metrics = WorkerMetrics()
-metrics.flush(0)
+metrics.flush(0, 0)
 for seconds in (0.004, 0.3, 99999.0):
     metrics.accepted(2)
     metrics.settled("delivered", seconds)
@@ -23,9 +23,9 @@ metrics.connection_refused()
 metrics.committed(1)
 metrics.committed(3)
 metrics.queue({"waiting": 7, "held": 1})
-metrics.flush(4)
+metrics.flush(4, 0)
 metrics.refused("suspended")
-metrics.flush(4)
+metrics.flush(4, 0)
 print(os.getpid())
 """
 COLLECT = """

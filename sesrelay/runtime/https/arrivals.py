@@ -1,0 +1,285 @@
+"""Clients of the HTTPS port from the accept to TLS: counted at once, and a bare socket until they say something.
+
+Who is one too many may stay in one of a few places that are kept for them: there is an answer in HTTP (503, and
+health checks get theirs), and it cannot be given before TLS is up. When these are taken the one who has been there
+for longest goes without a word, so that nothing is won by sitting on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import structlog
+
+from sesrelay.fronts.smtp.caps import NodeConnections
+from sesrelay.fronts.smtp.door import address_of
+from sesrelay.fronts.smtp.handshakes import Handshakes
+
+_REST_SECONDS: Final = 1.0
+_HANDSHAKES: Final = 100
+_HANDSHAKES_PER_ADDRESS: Final = 20
+_CLOSE_SECONDS: Final = 3600
+"""The loop's own time for the end of TLS; ``waiting`` has the one that counts, and knows about slow readers."""
+
+log = structlog.get_logger()
+
+
+class Occupant(Protocol):
+    """Whoever has a ticket."""
+
+    def cut(self) -> None:
+        """Goes at once, and gives the ticket back."""
+
+
+class Ticket:
+    """A client's place. Given back once, however often that is said."""
+
+    __slots__ = ("_entrance", "client", "crowded", "occupant", "socket")
+
+    def __init__(
+        self, entrance: Entrance, client: str, connection: socket.socket, occupant: Occupant, *, crowded: bool
+    ) -> None:
+        self._entrance: Entrance | None = entrance
+        self.client = client
+        self.socket = connection
+        """To ask the kernel about; who closes it is the occupant's affair."""
+        self.crowded = crowded
+        """It is one too many."""
+        self.occupant = occupant
+
+    def taken_by(self, occupant: Occupant) -> None:
+        """It has changed hands."""
+        self.occupant = occupant
+
+    def give_back(self) -> None:
+        entrance, self._entrance = self._entrance, None
+        if entrance:
+            entrance.left(self)
+
+
+class Entrance:
+    """Who may come in."""
+
+    def __init__(self, caps: NodeConnections, extra: int) -> None:
+        """``extra``: places of this worker for those who are too many."""
+        self._caps = caps
+        self._extra = extra
+        self._crowd: OrderedDict[Ticket, None] = OrderedDict()
+        self.inside = 0
+        """Clients of this worker now, with those who are too many."""
+
+    def ticket(self, client: str, connection: socket.socket, occupant: Occupant) -> Ticket | None:
+        """None: there is no room at all."""
+        crowded = not self._caps.admit(client)
+        if crowded and not self._extra:
+            return None
+        ticket = Ticket(self, client, connection, occupant, crowded=crowded)
+        self.inside += 1
+        if crowded:
+            if len(self._crowd) >= self._extra:
+                self._crowd.popitem(last=False)[0].occupant.cut()
+            self._crowd[ticket] = None
+        return ticket
+
+    def left(self, ticket: Ticket) -> None:
+        """Said by the ticket."""
+        self.inside -= 1
+        if ticket.crowded:
+            self._crowd.pop(ticket, None)
+        else:
+            self._caps.leave(ticket.client)
+
+
+class Arrivals:
+    """Accepts on the port's sockets and leads through TLS."""
+
+    def __init__(
+        self,
+        entrance: Entrance,
+        context: ssl.SSLContext,
+        make: Callable[[Ticket], asyncio.Protocol],
+        *,
+        now: Callable[[], float],
+        seconds: float,
+        refused: Callable[[str, str, str], None],
+    ) -> None:
+        """``seconds``: from the accept to the end of the handshake; ``refused`` is told kind, client and reason."""
+        self.loop = asyncio.get_running_loop()
+        self.entrance = entrance
+        self.context = context
+        self.make = make
+        self.now = now
+        self.seconds = seconds
+        self.refused = refused
+        # Of their own, so that nobody here pushes a handshake of SMTP out.
+        self.handshakes = Handshakes(most=_HANDSHAKES, most_per_address=_HANDSHAKES_PER_ADDRESS)
+        self.coming: OrderedDict[_Arrival, None] = OrderedDict()
+        """The oldest first."""
+        self._listening: list[socket.socket] = []
+
+    def listen(self, listening: socket.socket, backlog: int) -> None:
+        """Takes whoever comes to this socket, until ``close``."""
+        listening.setblocking(False)
+        listening.listen(backlog)
+        self._listening.append(listening)
+        self.loop.add_reader(listening, self._accept, listening)
+
+    def take(self, connection: socket.socket) -> None:
+        """Somebody else has accepted it."""
+        try:
+            peer = connection.getpeername()
+        except OSError:  # gone already
+            connection.close()
+            return
+        self._arrive(connection, peer)
+
+    def close(self) -> None:
+        """Nobody comes any more, and who has not said a word yet goes."""
+        while self._listening:
+            listening = self._listening.pop()
+            self.loop.remove_reader(listening)
+            listening.close()
+        for arrival in list(self.coming):
+            arrival.leave_if_silent()
+
+    def look(self, now: float) -> None:
+        """Ends those who are late."""
+        for arrival in list(self.coming):
+            if now - arrival.since < self.seconds:
+                break
+            self.refused("handshake", arrival.client, "too late")
+            arrival.cut()
+
+    def _accept(self, listening: socket.socket) -> None:
+        """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
+        try:
+            connection, peer = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # out of descriptors or memory: who waits in the backlog goes on waiting
+            log.exception("http.not_accepted", reason=error.strerror)
+            self.loop.remove_reader(listening)
+            self.loop.call_later(_REST_SECONDS, self._accept_again, listening)
+            return
+        self._arrive(connection, peer)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if listening in self._listening:
+            self.loop.add_reader(listening, self._accept, listening)
+
+    def _arrive(self, connection: socket.socket, peer: object) -> None:
+        connection.setblocking(False)
+        arrival = _Arrival(self, connection, address_of(peer))
+        try:
+            arrival.come()
+        except Exception:
+            log.exception("http.connection_failed", client=arrival.client)
+            arrival.cut()
+
+
+class _Arrival:
+    """One connection; the socket is its own until a transport has it."""
+
+    __slots__ = ("_arrivals", "_queued", "_shaking", "_socket", "_task", "_ticket", "client", "since")
+
+    def __init__(self, arrivals: Arrivals, connection: socket.socket, client: str) -> None:
+        self.client = client
+        self.since = arrivals.now()
+        self._arrivals = arrivals
+        self._socket: socket.socket | None = connection
+        self._ticket: Ticket | None = None
+        self._queued = self._shaking = False
+        self._task: asyncio.Task[None] | None = None
+
+    def come(self) -> None:
+        """Counts it, and waits for its first word."""
+        arrivals = self._arrivals
+        assert self._socket is not None
+        self._ticket = arrivals.entrance.ticket(self.client, self._socket, self)
+        if self._ticket is None or self._ticket.crowded:
+            arrivals.refused("crowd", self.client, "too many connections")
+        if self._ticket is None:
+            self.cut()
+            return
+        arrivals.coming[self] = None
+        arrivals.loop.add_reader(self._socket, self._hear)
+
+    def cut(self) -> None:
+        """Whatever it is doing; says nothing."""
+        if self._task is not None:
+            self._task.cancel()
+            return
+        if self._socket is None:
+            return
+        self._arrivals.loop.remove_reader(self._socket)
+        if self._queued:
+            self._arrivals.handshakes.leave(self)
+        self._leave()
+
+    def leave_if_silent(self) -> None:
+        """Who is in the midst of a handshake may go on."""
+        if self._task is None and not self._queued:
+            self.cut()
+
+    def begin(self) -> None:
+        """It is this one's turn; the rest is in ``_ended``, which is called even when the task never ran."""
+        self._queued, self._shaking = False, True
+        self._task = self._arrivals.loop.create_task(self._open())
+        self._task.add_done_callback(self._ended)
+
+    def _hear(self) -> None:
+        """Somebody who connects and leaves costs no handshake."""
+        assert self._socket is not None
+        try:
+            first = self._socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            first = b""
+        if not first:
+            self.cut()
+            return
+        self._arrivals.loop.remove_reader(self._socket)
+        self._queued = True
+        self._arrivals.handshakes.want(self)
+
+    async def _open(self) -> None:
+        assert self._ticket is not None
+        arrivals, ticket = self._arrivals, self._ticket
+        taken, self._socket = self._socket, None
+        assert taken is not None
+        try:
+            await arrivals.loop.connect_accepted_socket(
+                lambda: arrivals.make(ticket),
+                taken,
+                ssl=arrivals.context,
+                ssl_handshake_timeout=arrivals.seconds,
+                ssl_shutdown_timeout=_CLOSE_SECONDS,
+            )
+        except OSError as error:
+            arrivals.refused("handshake", self.client, _why(error))
+        except Exception:
+            log.exception("http.connection_failed", client=self.client)
+
+    def _ended(self, _: Any) -> None:
+        if self._shaking:
+            self._arrivals.handshakes.ended(self)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Gives the ticket back unless a conversation has it."""
+        self._arrivals.coming.pop(self, None)
+        if self._socket is not None:
+            self._socket.close()
+        if self._ticket is not None and self._ticket.occupant is self:
+            self._ticket.give_back()
+        self._socket = self._ticket = self._task = None
+
+
+def _why(error: OSError) -> str:
+    return str(getattr(error, "reason", None) or type(error).__name__)
