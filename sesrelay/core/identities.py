@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -27,16 +26,12 @@ from sesrelay.model.identity import (
     VerificationStatus,
 )
 from sesrelay.rules import identity_life as rule
+from sesrelay.rules.addresses import LONGEST_LABEL, LONGEST_LOCAL_PART, LONGEST_NAME, is_host, is_local_part
 from sesrelay.store import accounts, identities, outbox
 from sesrelay.store.transaction import Transaction
 
 IDENTITY_MAIL: Final = "identity-mail"
 """Kind of the outbox rows for mails of an identity's life."""
-LONGEST_NAME: Final = 255
-LONGEST_LABEL: Final = 63
-_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LOCAL: Final = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 
 
 def parse_name(text: str) -> tuple[str, IdentityType]:
@@ -49,16 +44,17 @@ def parse_name(text: str) -> tuple[str, IdentityType]:
     _check_domain(text, domain)
     if not at:
         return domain.lower(), IdentityType.DOMAIN
-    if len(local) > 64 or not _LOCAL.fullmatch(local):
+    if len(local) > LONGEST_LOCAL_PART:
+        raise Failed(Failure.INVALID, f"{text}: at most {LONGEST_LOCAL_PART} characters may stand before the @")
+    if not is_local_part(local):
         raise Failed(Failure.INVALID, f"{text!r}: what stands before the @ is not the local part of an address")
     return text, IdentityType.EMAIL_ADDRESS
 
 
 def _check_domain(text: str, domain: str) -> None:
-    labels = domain.split(".")
-    if any(len(label) > LONGEST_LABEL for label in labels):
+    if any(len(label) > LONGEST_LABEL for label in domain.split(".")):
         raise Failed(Failure.INVALID, f"{text}: a label of a domain has at most {LONGEST_LABEL} characters")
-    if len(labels) < 2 or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):
+    if "." not in domain or not is_host(domain):
         raise Failed(
             Failure.INVALID, f"{text!r} is neither an e-mail address nor a domain: Invalid domain name {domain}."
         )

@@ -132,6 +132,8 @@ def test_mail_may_be_paced(both: Cli) -> None:
         (("limits", "requests", "7"), "there is no request 7"),
         (("limits", "undo"), "never changed"),
         (("account", "email", "nobody"), "no e-mail address"),
+        (("account", "email", "a,b@c.example"), "no e-mail address"),
+        (("account", "email", "a..b@c.example"), "no e-mail address"),
         (("account", "email", OWNER, "--account", "999999999999"), "no account"),
         (("account", "pace", "on", "--account", "999999999999"), "no account"),
     ],
