@@ -36,15 +36,28 @@ _TOLD: Final = {
 }
 
 
-def request(tx: Transaction, account_id: str, region: str, wish: Wish) -> LimitRequest:
-    """Asks for production access or higher limits. Failed: not that way, or a request is open already."""
+def request(tx: Transaction, account_id: str, region: str, wish: Wish, *, operator: str) -> LimitRequest:
+    """Asks for production access or higher limits. Failed: not that way, or a request is open already.
+
+    The owner is told that it waits, and so is the ``operator``, by his own address.
+    """
     rule.check_wish(wish)
-    locked(tx, account_id, region)
+    now = locked(tx, account_id, region)
     waiting = limits.open_request(tx, account_id, region)
     if waiting:
         text = f"request {waiting.request_id} of account {account_id} in {region} is not answered yet"
         raise Failed(Failure.CONFLICT, text)
-    return _request(tx, limits.insert_request(tx, account_id, region, wish))
+    made = _request(tx, limits.insert_request(tx, account_id, region, wish))
+    facts = {
+        "before": allowance(now),
+        "after": rule.granted(allowance(now), wish, None, None),
+        "request_id": made.request_id,
+        "reason": wish.use_case,
+    }
+    _tell(tx, account_id, region, now.email, Tidings.RECEIVED, **facts)
+    if now.email != operator:
+        _tell(tx, account_id, region, operator, Tidings.WAITING, **facts)
+    return made
 
 
 def page(
