@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from sesrelay.core import limits
 from sesrelay.model.clock import Micros
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.identity import (
@@ -27,7 +28,7 @@ from sesrelay.model.identity import (
 )
 from sesrelay.rules import identity_life as rule
 from sesrelay.rules.addresses import LONGEST_LABEL, LONGEST_LOCAL_PART, LONGEST_NAME, is_host, is_local_part
-from sesrelay.store import accounts, identities, outbox
+from sesrelay.store import identities, outbox
 from sesrelay.store.transaction import Transaction
 
 IDENTITY_MAIL: Final = "identity-mail"
@@ -73,16 +74,13 @@ def add(
     """Adds an identity and begins to verify it; one that is there already is verified again, as far as it needs that.
 
     ``verified``: on the operator's word, without looking. ``most``: how many an account may have over all regions
-    (ID-9). Failed: bad name, unknown account, too many.
+    (ID-9). Failed: bad name, unknown or closed account, too many.
     """
     kept, kind = parse_name(name)
-    if not accounts.lock_account(tx, account_id):
-        raise Failed(Failure.UNKNOWN, f"there is no account {account_id}")
+    limits.locked_open(tx, account_id, region)
     found = identities.find(tx, account_id, region, kept, lock=True)
     if found is not None:
         return _vouch(tx, found) if verified else _again(tx, found)
-    if accounts.standing(tx, account_id, region) is None:
-        raise Failed(Failure.UNKNOWN, f"account {account_id} has not opened region {region}")
     if identities.count(tx, account_id) >= most:
         raise Failed(Failure.LIMIT, f"account {account_id} has {most} identities over all regions: no more are allowed")
     token = base64.b64encode(chance(32)).decode() if kind is IdentityType.DOMAIN else ""
@@ -127,8 +125,9 @@ def _is_watched(life: Life) -> bool:
 def retry(tx: Transaction, account_id: str, region: str, name: str) -> Identity:
     """Verifies anew with the same token: a domain's 72 hours begin again, an address gets a new link (ID-7, ID-6).
 
-    Failed: there is none such, or its last link is less than a minute old.
+    Failed: there is none such, its last link is less than a minute old, or the account is closed.
     """
+    limits.locked_open(tx, account_id, region)
     found = _existing(tx, account_id, region, name, lock=True)
     if found.type is IdentityType.DOMAIN and found.status not in VERIFIED:
         return _moved(tx, found, rule.begin(tx.now))
