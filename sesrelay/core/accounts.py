@@ -12,13 +12,13 @@ from typing import Final
 from sesrelay.core import limits
 from sesrelay.model.account import AccountStanding
 from sesrelay.model.failure import Failed, Failure
+from sesrelay.rules.addresses import is_address
 from sesrelay.rules.limit_requests import SANDBOX
 from sesrelay.rules.limits import fresh
 from sesrelay.store import accounts
 from sesrelay.store.transaction import Transaction
 
 _ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
-_EMAIL: Final = re.compile(r"[\x21-\x3f\x41-\x7e]+@[A-Za-z0-9.-]+")
 
 
 def new_account_id(chance: Callable[[int], bytes]) -> str:
@@ -44,7 +44,7 @@ def check_new(account_id: str, email: str) -> None:
 
 
 def _check_email(email: str) -> None:
-    if not _EMAIL.fullmatch(email) or len(email) > 255:
+    if not is_address(email):
         raise Failed(Failure.INVALID, f"{email!r} is no e-mail address")
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from sesrelay.core import limits
 from sesrelay.model.clock import Micros
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.identity import (
@@ -27,16 +27,12 @@ from sesrelay.model.identity import (
     VerificationStatus,
 )
 from sesrelay.rules import identity_life as rule
-from sesrelay.store import accounts, identities, outbox
+from sesrelay.rules.addresses import LONGEST_LABEL, LONGEST_LOCAL_PART, LONGEST_NAME, is_host, is_local_part
+from sesrelay.store import identities, outbox
 from sesrelay.store.transaction import Transaction
 
 IDENTITY_MAIL: Final = "identity-mail"
 """Kind of the outbox rows for mails of an identity's life."""
-LONGEST_NAME: Final = 255
-LONGEST_LABEL: Final = 63
-_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LOCAL: Final = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 
 
 def parse_name(text: str) -> tuple[str, IdentityType]:
@@ -49,16 +45,17 @@ def parse_name(text: str) -> tuple[str, IdentityType]:
     _check_domain(text, domain)
     if not at:
         return domain.lower(), IdentityType.DOMAIN
-    if len(local) > 64 or not _LOCAL.fullmatch(local):
+    if len(local) > LONGEST_LOCAL_PART:
+        raise Failed(Failure.INVALID, f"{text}: at most {LONGEST_LOCAL_PART} characters may stand before the @")
+    if not is_local_part(local):
         raise Failed(Failure.INVALID, f"{text!r}: what stands before the @ is not the local part of an address")
     return text, IdentityType.EMAIL_ADDRESS
 
 
 def _check_domain(text: str, domain: str) -> None:
-    labels = domain.split(".")
-    if any(len(label) > LONGEST_LABEL for label in labels):
+    if any(len(label) > LONGEST_LABEL for label in domain.split(".")):
         raise Failed(Failure.INVALID, f"{text}: a label of a domain has at most {LONGEST_LABEL} characters")
-    if len(labels) < 2 or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):
+    if "." not in domain or not is_host(domain):
         raise Failed(
             Failure.INVALID, f"{text!r} is neither an e-mail address nor a domain: Invalid domain name {domain}."
         )
@@ -77,16 +74,13 @@ def add(
     """Adds an identity and begins to verify it; one that is there already is verified again, as far as it needs that.
 
     ``verified``: on the operator's word, without looking. ``most``: how many an account may have over all regions
-    (ID-9). Failed: bad name, unknown account, too many.
+    (ID-9). Failed: bad name, unknown or closed account, too many.
     """
     kept, kind = parse_name(name)
-    if not accounts.lock_account(tx, account_id):
-        raise Failed(Failure.UNKNOWN, f"there is no account {account_id}")
+    limits.locked_open(tx, account_id, region)
     found = identities.find(tx, account_id, region, kept, lock=True)
     if found is not None:
         return _vouch(tx, found) if verified else _again(tx, found)
-    if accounts.standing(tx, account_id, region) is None:
-        raise Failed(Failure.UNKNOWN, f"account {account_id} has not opened region {region}")
     if identities.count(tx, account_id) >= most:
         raise Failed(Failure.LIMIT, f"account {account_id} has {most} identities over all regions: no more are allowed")
     token = base64.b64encode(chance(32)).decode() if kind is IdentityType.DOMAIN else ""
@@ -131,8 +125,9 @@ def _is_watched(life: Life) -> bool:
 def retry(tx: Transaction, account_id: str, region: str, name: str) -> Identity:
     """Verifies anew with the same token: a domain's 72 hours begin again, an address gets a new link (ID-7, ID-6).
 
-    Failed: there is none such, or its last link is less than a minute old.
+    Failed: there is none such, its last link is less than a minute old, or the account is closed.
     """
+    limits.locked_open(tx, account_id, region)
     found = _existing(tx, account_id, region, name, lock=True)
     if found.type is IdentityType.DOMAIN and found.status not in VERIFIED:
         return _moved(tx, found, rule.begin(tx.now))

@@ -36,15 +36,28 @@ _TOLD: Final = {
 }
 
 
-def request(tx: Transaction, account_id: str, region: str, wish: Wish) -> LimitRequest:
-    """Asks for production access or higher limits. Failed: not that way, or a request is open already."""
+def request(tx: Transaction, account_id: str, region: str, wish: Wish, *, operator: str) -> LimitRequest:
+    """Asks for production access or higher limits. Failed: not that way, closed, or a request is open already.
+
+    The owner is told that it waits, and so is the ``operator``, by his own address.
+    """
     rule.check_wish(wish)
-    locked(tx, account_id, region)
+    now = locked_open(tx, account_id, region)
     waiting = limits.open_request(tx, account_id, region)
     if waiting:
         text = f"request {waiting.request_id} of account {account_id} in {region} is not answered yet"
         raise Failed(Failure.CONFLICT, text)
-    return _request(tx, limits.insert_request(tx, account_id, region, wish))
+    made = _request(tx, limits.insert_request(tx, account_id, region, wish))
+    facts = {
+        "before": allowance(now),
+        "after": rule.granted(allowance(now), wish, None, None),
+        "request_id": made.request_id,
+        "reason": wish.use_case,
+    }
+    _tell(tx, account_id, region, now.email, Tidings.RECEIVED, **facts)
+    if now.email != operator:
+        _tell(tx, account_id, region, operator, Tidings.WAITING, **facts)
+    return made
 
 
 def page(
@@ -156,6 +169,15 @@ def locked(tx: Transaction, account_id: str, region: str) -> AccountStanding:
         text = f"account {account_id} has not opened region {region} (account open --region {region})"
         raise Failed(Failure.UNKNOWN, text)
     return found
+
+
+def locked_open(tx: Transaction, account_id: str, region: str) -> AccountStanding:
+    """The same, of an account for which something may be begun. Failed: it is closed, too."""
+    now = locked(tx, account_id, region)
+    if now.closed:
+        text = f"account {account_id} is closed (account open --account {account_id} --region {region})"
+        raise Failed(Failure.CONFLICT, text)
+    return now
 
 
 def _asked(tx: Transaction, request_id: int) -> tuple[LimitRequest, AccountStanding]:

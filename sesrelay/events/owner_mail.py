@@ -10,6 +10,8 @@ from sesrelay.model.limits import Allowance, OwnerNotice, Tidings
 from sesrelay.rules.headers import rfc5322_date
 
 _SUBJECTS: Final = {
+    Tidings.RECEIVED: "Your request for higher sending limits was received",
+    Tidings.WAITING: "A request for higher sending limits waits for your answer",
     Tidings.GRANTED: "Your request for higher sending limits was granted",
     Tidings.DENIED: "Your request for higher sending limits was denied",
     Tidings.CHANGED: "Your sending limits were changed",
@@ -48,12 +50,33 @@ def _text(notice: OwnerNotice) -> Iterator[str]:
         yield f"Request: {notice.request_id}"
     yield ""
     yield from _what(notice)
+    if notice.tidings is Tidings.WAITING:
+        return
     yield ""
     yield from _wrapped("If you have questions, or did not expect this, answer this mail: it goes to your operator.")
 
 
 def _what(notice: OwnerNotice) -> Iterator[str]:
+    titles = ("Before", "Now")
     match notice.tidings:
+        case Tidings.RECEIVED:
+            titles = ("Now", "If it is granted")
+            yield from _wrapped(
+                "Your request waits for your operator, who answers it by mail. Until then what you may send stays as "
+                "it is. You wrote:"
+            )
+            yield ""
+            yield from _wrapped(notice.reason)
+        case Tidings.WAITING:
+            titles = ("Now", "If you grant it")
+            yield from _wrapped("The owner of this account asks for more, and writes:")
+            yield ""
+            yield from _wrapped(notice.reason)
+            yield ""
+            yield "All that was said, and the two answers:"
+            yield f"    sesrelay limits requests {notice.request_id}"
+            yield f"    sesrelay limits grant {notice.request_id}"
+            yield f"    sesrelay limits deny {notice.request_id} --reason TEXT"
         case Tidings.GRANTED:
             yield from _wrapped(
                 "Your request was granted. You may write to recipients that you have not verified; what you send from "
@@ -80,7 +103,7 @@ def _what(notice: OwnerNotice) -> Iterator[str]:
             yield from _wrapped(notice.reason)
         case Tidings.ADDRESS:
             yield from _wrapped(f"From now on notices about your account go to {notice.address} instead of here.")
-    for title, allowance in (("Before", notice.before), ("Now", notice.after)):
+    for title, allowance in zip(titles, (notice.before, notice.after), strict=True):
         if allowance is not None:
             yield ""
             yield f"{title}:"

@@ -33,7 +33,7 @@ class Wish:
     """What a request for production access or higher limits says; "" and 0: nothing was said."""
 
     website: str
-    message_type: MessageType
+    message_types: tuple[MessageType, ...]
     use_case: str
     quota: int
     """Recipients in 24 hours."""
@@ -98,8 +98,12 @@ class LimitChange:
 
 
 class Tidings(StrEnum):
-    """What the owner of an account is told by mail."""
+    """What the owner of an account, or the operator, is told by mail."""
 
+    RECEIVED = "received"
+    """Of a request, to the owner."""
+    WAITING = "waiting"
+    """Of a request, to the operator."""
     GRANTED = "granted"
     DENIED = "denied"
     CHANGED = "changed"
@@ -127,6 +131,6 @@ class OwnerNotice:
     after: Allowance | None = None
     request_id: int = 0
     reason: str = ""
-    """Why a request was denied, or limits step up or down."""
+    """What a request is for, or why it was denied; why limits step up or down."""
     address: str = ""
     """Where notices go from now on."""

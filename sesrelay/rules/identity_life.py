@@ -103,7 +103,7 @@ def phase(life: Life) -> Phase:
 
 
 def deadline(life: Life) -> Micros:
-    """When its 72 hours end; 0: none are running."""
+    """When a domain's 72 hours end; 0: none are running."""
     match phase(life):
         case Phase.PENDING:
             return life.asked_at + ASKING
@@ -164,6 +164,11 @@ def _next_check(life: Life, now: Micros, spread: float) -> Micros:
 def _spread(middle: Micros, spread: float) -> Micros:
     """Between 3/4 and 5/4 of it."""
     return round(middle * (0.75 + spread / 2))
+
+
+def link_ends(life: Life) -> Micros:
+    """Until when the last link that an address was sent is good; 0: it waits for none."""
+    return life.asked_at + LINK_LIVES if life.status is VerificationStatus.PENDING else 0
 
 
 def may_send_link(life: Life, now: Micros) -> bool:

@@ -34,10 +34,12 @@ def check_wish(wish: Wish) -> None:
         "opt-out URL": wish.opt_out_url,
         "privacy URL": wish.privacy_url,
     }
+    if not wish.message_types:
+        raise Failed(Failure.INVALID, "message type: at least one is wanted")
+    to_lists = next((kind for kind in wish.message_types if kind in _LISTS), None)
     for name, url in urls.items():
-        needed = name == "website" or wish.message_type in _LISTS
-        if needed and not url:
-            raise Failed(Failure.INVALID, f"{name}: wanted for messages of type {wish.message_type.value}")
+        if to_lists and not url:
+            raise Failed(Failure.INVALID, f"{name}: wanted for messages of type {to_lists.value}")
         if url:
             check_url(name, url)
     check_text("use case", wish.use_case)

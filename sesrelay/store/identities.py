@@ -9,7 +9,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 
 from sesrelay.model.clock import MINUTE, Micros
 from sesrelay.model.identity import VERIFIED, Identity, IdentityType, Life, VerificationStatus
-from sesrelay.store.schema import identities
+from sesrelay.store.schema import accounts, identities
 from sesrelay.store.transaction import Transaction
 
 WORKING: Final[Micros] = 5 * MINUTE
@@ -70,16 +70,19 @@ def remove(tx: Transaction, account_id: str, region: str, name: str) -> None:
 def take_due(tx: Transaction, limit: int) -> list[Identity]:
     """Domains that are to be asked about now, the longest due first; nobody else is given them for five minutes.
 
+    Those of a closed account wait until it is opened again: nothing of it is taken away meanwhile.
+
     What is given has that later time as its ``next_check_at``: whoever writes the answer proves by it that nothing
     else happened to the identity meanwhile.
     """
     row = identities.c
     due = (
         select(identities)
-        .where(row.next_check_at > 0, row.next_check_at <= tx.now)
+        .join(accounts, accounts.c.account_id == row.account_id)
+        .where(row.next_check_at > 0, row.next_check_at <= tx.now, accounts.c.closed == 0)
         .order_by(row.next_check_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=identities, skip_locked=True)
     )
     found = [_identity(one) for one in tx.execute(due)]
     for one in found:

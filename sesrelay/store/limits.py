@@ -12,6 +12,8 @@ from sesrelay.store.schema import limit_changes, limit_requests, statistics
 from sesrelay.store.transaction import Transaction
 
 PAGE: Final = 100
+_BETWEEN: Final = ","
+"""Message types in their column."""
 _QUARTER: Final = 15 * MINUTE
 
 
@@ -25,7 +27,7 @@ def insert_request(tx: Transaction, account_id: str, region: str, wish: Wish) ->
         opt_in_url=wish.opt_in_url,
         opt_out_url=wish.opt_out_url,
         privacy_url=wish.privacy_url,
-        message_type=wish.message_type.value,
+        message_type=_BETWEEN.join(wish.message_types),
         quota=wish.quota,
         rate=wish.rate,
         use_case=wish.use_case,
@@ -128,7 +130,7 @@ def sent_since(tx: Transaction, account_id: str, region: str, since: Micros) -> 
 def _request(row: Row[Any]) -> LimitRequest:
     wish = Wish(
         website=row.website,
-        message_type=MessageType(row.message_type),
+        message_types=tuple(map(MessageType, row.message_type.split(_BETWEEN))),
         use_case=row.use_case,
         quota=row.quota,
         rate=row.rate,

@@ -63,7 +63,7 @@ def _add_effects(settlement: Settlement, effects: Effects) -> None:
         counters = effects.counters(claim.account_id, claim.region)
         counters[COUNTER_OF[verdict.state]] += 1
         hard = verdict.bounce is not None and verdict.bounce.type is BounceType.PERMANENT
-        if hard and claim.origin is not Origin.SIMULATOR:
+        if hard and claim.origin is Origin.CLIENT:  # our notices are no mail of the account (ID-6, STAT-1)
             counters[HARD_BOUNCES] += 1
     if verdict.tells_sender:
         effects.outbox.append(_bounce_mail(settlement, effects.now))

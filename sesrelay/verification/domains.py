@@ -45,14 +45,19 @@ class DomainWatch:
         self._spread = spread
 
     async def round(self) -> int:
-        """Asks about every domain that is due now; how many."""
-        total = 0
-        while True:
-            due = await self._verifying.due(AT_ONCE)
-            await asyncio.gather(*map(self._look_after, due))
-            total += len(due)
-            if len(due) < AT_ONCE:
-                return total
+        """Asks about every domain that is due now; how many. One whose servers are silent keeps its own place only."""
+        total, under_way = 0, set[asyncio.Task[None]]()
+        try:
+            while True:
+                due = await self._verifying.due(AT_ONCE - len(under_way))
+                total += len(due)
+                under_way |= {asyncio.create_task(self._look_after(one)) for one in due}
+                if not under_way:
+                    return total
+                _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in under_way:
+                task.cancel()
 
     async def _look_after(self, identity: Identity) -> None:
         """One that fails does not stop the others: it is due again in five minutes."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sesrelay.core import identities
+from sesrelay.core import accounts, identities
 from sesrelay.model.clock import DAY, HOUR, SECOND
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.identity import AddressLink, DnsAnswer, Identity, LinkState, VerificationStatus
@@ -176,6 +176,18 @@ async def test_whoever_died_while_asking_is_replaced_after_five_minutes(desk: De
     assert await desk.ask(DnsAnswer.FOUND) == 0
     desk.clock.move(1)
     assert await desk.ask(DnsAnswer.FOUND) == 1
+
+
+async def test_nothing_is_taken_from_a_closed_account_and_its_domains_are_looked_at_when_it_opens(desk: Desk) -> None:
+    await desk.add(DOMAIN)
+    await desk.ask(DnsAnswer.FOUND)
+    await desk.store.write(partial(accounts.close, account_id=ACCOUNT))
+    desk.clock.move(30 * DAY / SECOND)
+    assert await desk.ask(DnsAnswer.ABSENT) == 0
+    await desk.store.write(partial(accounts.open_again, account_id=ACCOUNT, region=REGION))
+    assert (await desk.show(DOMAIN)).status is VerificationStatus.SUCCESS
+    assert await desk.ask(DnsAnswer.FOUND) == 1
+    assert await desk.mails() == ["success"]
 
 
 async def test_an_operators_word_ends_the_watching_of_a_domain(desk: Desk) -> None:

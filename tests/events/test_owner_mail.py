@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,17 @@ def test_a_grant_says_what_was_and_what_is() -> None:
         assert line in words
 
 
+def test_a_request_is_confirmed_to_its_owner_and_the_operator_reads_how_to_answer() -> None:
+    asked = replace(NOTICE, reason="Receipts of our shop.")
+    owner, operator = (text_of(replace(asked, tidings=each)) for each in (Tidings.RECEIVED, Tidings.WAITING))
+    for words in (owner, operator):
+        assert "Request: 3\n" in words
+        assert "Receipts of our shop.\n" in words
+        assert words.index("Now:") < words.index("24 hours:    200") < words.index("24 hours:    50,000")
+    assert ("If you have questions" in owner, "If you have questions" in operator) == (True, False)
+    assert "    sesrelay limits grant 3\n    sesrelay limits deny 3 --reason TEXT\n" in operator
+
+
 def test_a_denial_says_why_in_the_words_of_the_operator() -> None:
     reason = "Wo melden sich die Empfänger an?\n\n.\n" + "x" * 3000
     words = text_of(replace(NOTICE, tidings=Tidings.DENIED, before=None, after=None, reason=reason))
@@ -71,21 +83,21 @@ def test_everything_that_is_told_has_its_words(tidings: Tidings) -> None:
 
 async def test_every_change_is_told_once_by_the_relays_own_queue(store: Store, another, clock: FakeClock) -> None:
     def story(tx):
-        asked = limits.request(tx, ACCOUNT, REGION, WISH)
+        asked = limits.request(tx, ACCOUNT, REGION, WISH, operator="postmaster@relay.example.net")
         limits.grant(tx, asked.request_id, None, None)
 
     await store.write(open_account)
     await store.write(story)
     tellers = []
     for one in (store, await another("second")):
-        relay = Relay(one, clock, bytes, NAMING, FakeHandOver(), keyring=None)
+        relay = Relay(one, clock, os.urandom, NAMING, FakeHandOver(), keyring=None)
         tellers.append(OwnerTeller(relay.owners, "relay.example.net"))
-    assert sorted([await each.tell_due() for each in tellers]) == [0, 1]
+    assert sorted([await each.tell_due() for each in tellers]) == [0, 3]
     clock.move(120)
     assert [await each.tell_due() for each in tellers] == [0, 0]
     assert await store.read(lambda tx: tx.execute(select(outbox))) == []
-    (row,) = await store.read(lambda tx: tx.execute(select(recipients)))
-    assert row.address == "o@example.com"
+    rows = await store.read(lambda tx: tx.execute(select(recipients)))
+    assert sorted(row.address for row in rows) == ["o@example.com", "o@example.com", "postmaster@relay.example.net"]
 
 
 class FakeNotices:

@@ -164,9 +164,10 @@ def test_the_answer_to_a_request_reaches_its_owner(tmp_path: Path) -> None:
         relay.commands([["account", "email", owner], ["limits", "set", "--quota", "300"]])
         asked = relay.command("limits", "request", *wish, "--quota", "20000")
         relay.command("limits", "grant", str(asked["request_id"]))
-        copies = hop.wait_for(lambda copies: sum(copy.recipients == (owner,) for copy in copies) >= 2, 60)
+        copies = hop.wait_for(lambda copies: sum(copy.recipients == (owner,) for copy in copies) >= 3, 60)
         told = b"".join(copy.content for copy in copies if copy.recipients == (owner,))
         assert b"Subject: Your sending limits were changed (us-east-1)\r\n" in told
+        assert b"Subject: Your request for higher sending limits was received (us-east-1)\r\n" in told
         assert b"Subject: Your request for higher sending limits was granted (us-east-1)\r\n" in told
         assert b"24 hours:    20,000\r\n" in told
         relay.command("verify-data")

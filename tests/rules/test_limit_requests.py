@@ -11,7 +11,7 @@ from sesrelay.rules.limit_requests import MOST, PRODUCTION, SANDBOX, check_limit
 
 WISH = Wish(
     website="https://www.example.com/",
-    message_type=MessageType.MARKETING,
+    message_types=(MessageType.TRANSACTIONAL, MessageType.MARKETING),
     use_case="News for people who asked for them.",
     quota=50_000,
     rate=14,
@@ -27,10 +27,10 @@ def test_a_whole_request_is_fine() -> None:
 
 @pytest.mark.parametrize("kind", MessageType)
 def test_lists_must_show_how_one_joins_and_leaves(kind: MessageType) -> None:
-    for name in ("opt_in_url", "opt_out_url", "privacy_url"):
-        wish = replace(WISH, message_type=kind, **{name: ""})
+    for name in ("website", "opt_in_url", "opt_out_url", "privacy_url"):
+        wish = replace(WISH, message_types=(MessageType.SYSTEM_NOTIFICATIONS, kind), **{name: ""})
         if kind in (MessageType.SUBSCRIPTION, MessageType.MARKETING):
-            with pytest.raises(Failed, match=f"URL: wanted for messages of type {kind.value}"):
+            with pytest.raises(Failed, match=f": wanted for messages of type {kind.value}"):
                 check_wish(wish)
         else:
             check_wish(wish)
@@ -54,6 +54,7 @@ def test_what_nobody_could_open_is_no_url(url: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"message_types": ()}, "message type: at least one"),
         ({"use_case": " \n"}, "use case: some words"),
         ({"use_case": "x" * 4001}, "at most 4000 characters, these are 4001"),
         ({"use_case": "\x1b[2J"}, "control characters"),

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from sesrelay.model.account import KeyStatus
 from sesrelay.model.clock import SECOND
-from sesrelay.model.message import Bounce, BounceType, RecipientState
+from sesrelay.model.message import Bounce, BounceType, Origin, RecipientState
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import Store, credentials
 from sesrelay.store.credentials import StoredKey
@@ -136,6 +136,17 @@ async def test_doubt_is_remembered_until_the_next_claim(store: Store, clock: Fak
     await store.settle([retried(accepted.claims[0], 0, in_doubt=True)])
     (claim,) = await store.claim_due(10)
     assert claim.in_doubt
+
+
+@pytest.mark.parametrize(("origin", "counted"), [(Origin.CLIENT, 1), (Origin.RELAY, 0), (Origin.SIMULATOR, 0)])
+async def test_only_what_a_client_sent_counts_in_the_accounts_bounce_rate(
+    store: Store, origin: Origin, counted: int
+) -> None:
+    accepted = await store.accept(an_order(origin=origin, units=counted))
+    bounce = Bounce(BounceType.PERMANENT, "NoEmail", "failed", "5.1.1", "smtp; 550 5.1.1 unknown", "rule")
+    await store.settle([settled(accepted.claims[0], RecipientState.BOUNCED, bounce=bounce)])
+    (row,) = await rows_of(store, statistics)
+    assert (row.sent, row.bounced, row.hard_bounces) == (counted, 1, counted)
 
 
 async def test_a_bounce_is_written_with_its_class_and_told(store: Store) -> None:

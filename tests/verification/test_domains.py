@@ -109,6 +109,48 @@ async def test_with_ten_workers_each_domain_is_asked_once(
     assert dns.asked == Counter(f"{label}.{name}" for name in names for label in ("_amazonses", "amazonses"))
 
 
+class SilentDns(FakeDns):
+    """Some names' servers say nothing until they are let."""
+
+    def __init__(self, *silent: str) -> None:
+        super().__init__({})
+        self.silent = silent
+        self.let = asyncio.Event()
+
+    async def published_txt(self, name: str) -> tuple[str, ...]:
+        if name.endswith(self.silent):
+            await self.let.wait()
+        return await super().published_txt(name)
+
+
+async def test_silent_servers_do_not_keep_other_domains_waiting(store: Store, clock: FakeClock) -> None:
+    await store.write(open_account)
+    names = [f"d{number:02}.example" for number in range(45)]
+    await add(store, *names)
+    dns = SilentDns(*names[:19])
+    watching = asyncio.create_task(DomainWatch(Verifying(store, None), dns, clock, lambda: 0.5).round())
+    async with asyncio.timeout(30):
+        while dns.asked.total() < 2 * 26:
+            await asyncio.sleep(0)
+    assert not watching.done()
+    dns.let.set()
+    assert await watching == 45
+
+
+async def test_a_round_that_is_broken_off_leaves_nothing_behind(store: Store, clock: FakeClock) -> None:
+    await store.write(open_account)
+    await add(store, DOMAIN)
+    before = asyncio.all_tasks()
+    watching = asyncio.create_task(DomainWatch(Verifying(store, None), SilentDns(DOMAIN), clock, lambda: 0.5).round())
+    async with asyncio.timeout(30):
+        while len(asyncio.all_tasks() - before) < 3:
+            await asyncio.sleep(0)
+    watching.cancel()
+    async with asyncio.timeout(30):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0)
+
+
 async def test_three_days_pass_in_milliseconds(store: Store, clock: FakeClock) -> None:
     """Added, found too late, tried again, found, lost, told, silent, lost for good."""
     await store.write(open_account)

@@ -43,6 +43,9 @@ def _tell(identity: Identity, as_json: bool) -> None:
 def _times(identity: Identity) -> dict[str, str]:
     """For people: what is being waited for, and until when."""
     life = identity.life
+    if identity.type is IdentityType.EMAIL_ADDRESS:
+        ends = identity_life.link_ends(life)
+        return {"link_good_until": iso(ends)} if ends else {}
     told = {
         "record_missing_since": life.missing_since,
         "no_answer_since": life.trouble_since,

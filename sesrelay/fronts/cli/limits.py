@@ -43,7 +43,7 @@ def shape(request: LimitRequest) -> dict[str, Any]:
         "opt_in_url": wish.opt_in_url,
         "opt_out_url": wish.opt_out_url,
         "privacy_url": wish.privacy_url,
-        "message_type": wish.message_type.value,
+        "message_types": [kind.value for kind in wish.message_types],
         "max_24_hour_send": wish.quota,
         "max_send_rate": wish.rate or None,
         "use_case": wish.use_case,
@@ -116,8 +116,11 @@ def set_limits(
 
 
 @limits.command()
-@click.option("--website", required=True, metavar="URL", help="Of whoever sends.")
-@click.option("--message-type", required=True, type=MessageTypeName(), help="What kind of mail it is.")
+@click.option("--website", default="", metavar="URL", help="Of whoever sends.")
+@click.option(
+    "--message-type", "message_types", required=True, multiple=True, type=MessageTypeName(),
+    help="What kind of mail it is; may be repeated.",
+)  # fmt: skip
 @click.option("--quota", required=True, type=int, metavar="N", help="Recipients wanted in 24 hours.")
 @click.option("--rate", type=float, metavar="N", default=0.0, help="Recipients wanted a second.")
 @click.option("--use-case", required=True, metavar="TEXT", help="What is sent to whom, in words.")
@@ -131,10 +134,11 @@ def set_limits(
 def request(session: Session, /, *, account_id: str | None, region: str | None, as_json: bool, **wish: Any) -> None:
     """Ask for production access or higher limits; an operator grants or denies it, and the answer is mailed.
 
-    The URLs for signing up, leaving and privacy are needed for Subscription and Marketing.
+    The website and the URLs for signing up, leaving and privacy are needed for Subscription and Marketing.
     """
     chosen, where = session.account(account_id), session.region(region)
-    made = session.write(verbs.request, chosen, where, Wish(**wish))
+    wish["message_types"] = tuple(dict.fromkeys(wish["message_types"]))
+    made = session.write(verbs.request, chosen, where, Wish(**wish), operator=operator(session))
     if as_json:
         document(shape(made))
     else:
@@ -174,8 +178,8 @@ def requests(
         [
             (
                 *(each.request_id, each.account_id, each.region, each.status.value, iso(each.created_at)),
-                *(each.wish.message_type.value, each.wish.quota, f"{each.wish.rate:g}" if each.wish.rate else "-"),
-                each.wish.website,
+                *(", ".join(each.wish.message_types), each.wish.quota),
+                *(f"{each.wish.rate:g}" if each.wish.rate else "-", each.wish.website or "-"),
             )
             for each in listed
         ],

@@ -97,6 +97,24 @@ def test_a_closed_account_can_be_opened_again(both: Cli) -> None:
     assert both("account", "open", "--json").json["closed"] is False
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("identity", "add", "new.example"),
+        ("identity", "add", "ann@new.example"),
+        ("identity", "add", "new.example", "--verified"),
+        ("identity", "retry", "relay.test"),
+        ("limits", "request", "--message-type", "Transactional", "--quota", "300", "--use-case", "Receipts."),
+    ],
+)
+def test_nothing_is_begun_for_a_closed_account(made: Cli, command: tuple[str, ...]) -> None:
+    made("account", "close")
+    result = made(*command)
+    assert (result.status, "is closed (account open --account 111122223333" in result.line) == (1, True), result.err
+    assert [row["identity"] for row in made("identity", "list", "--json").json] == ["relay.test"]
+    assert made("limits", "requests", "--json").json == []
+
+
 def test_a_region_that_is_added_later_is_opened_for_an_account(made: Cli) -> None:
     made.config.write_text(made.config.read_text().replace('["us-east-1"]', "[us-east-1, eu-west-1]"))
     assert "say which one with --region (us-east-1, eu-west-1)" in made.usage("account", "show")

@@ -49,6 +49,8 @@ def test_an_address_is_sent_a_link_but_not_twice_in_a_minute(both: Cli) -> None:
     result = both("identity", "add", "ann@example.com", "--json")
     assert (result.json["verification_status"], result.json["verification_token"]) == ("Pending", None)
     assert "a mail with a link went to it" in result.err
+    shown = both("identity", "show", "ann@example.com").out
+    assert ("link_good_until: " in shown, "looked_for_until" in shown) == (True, False)
     assert "less than a minute ago" in both("identity", "retry", "ann@example.com").line
     assert both("identity", "add", "ann@example.com").status == 0
 

@@ -35,7 +35,7 @@ def limits(cli: Cli) -> tuple[bool, int, float]:
 def test_a_request_is_granted_undone_and_granted_after_all(both: Cli) -> None:
     both("account", "email", OWNER)
     asked = both("limits", "request", *WISH, "--json").json
-    assert (asked["status"], asked["message_type"]) == ("open", "System Notifications")
+    assert (asked["status"], asked["message_types"]) == ("open", ["System Notifications"])
     one = str(asked["request_id"])
     assert both("limits", "requests", "--json").json == [asked]
     assert limits(both) == (False, 200, 1)
@@ -59,8 +59,11 @@ def test_a_request_is_granted_undone_and_granted_after_all(both: Cli) -> None:
     changes = both("limits", "history", "--json").json
     assert undone["undoes"] == changes[0]["change_id"]
     assert [change["kind"] for change in changes] == ["grant", "undo", "undo", "undo", "grant"]
-    assert [mail["tidings"] for mail in told(both)] == ["address", "granted", "undone", "undone", "undone", "granted"]
-    assert {mail["to"] for mail in told(both)[1:]} == {OWNER}
+    first, *mails = told(both)
+    assert (first["tidings"], mails[1]["tidings"], mails[1]["to"]) == ("address", "waiting", "postmaster@relay.test")
+    owners = [mail for mail in mails if mail["to"] == OWNER]
+    assert [mail["tidings"] for mail in owners] == ["received", "granted", "undone", "undone", "undone", "granted"]
+    assert (mails[1]["after"], mails[1]["reason"]) == ([True, 50_000, 14], "Alarms of our machines, to their owners.")
 
 
 def test_a_request_is_denied_with_its_reason_and_may_be_made_again(both: Cli) -> None:
@@ -69,7 +72,8 @@ def test_a_request_is_denied_with_its_reason_and_may_be_made_again(both: Cli) ->
     assert (waits.status, "is not answered yet" in waits.line) == (1, True)
     both("limits", "deny", one, "--reason", "Say how people sign up, bitte schön.")
     assert limits(both) == (False, 200, 1)
-    (mail,) = told(both)
+    received, mail = told(both)
+    assert received["tidings"] == "received"
     assert (mail["tidings"], mail["reason"]) == ("denied", "Say how people sign up, bitte schön.")
     assert both("limits", "request", *WISH).status == 0
     assert [each["status"] for each in both("limits", "requests", "--json").json] == ["denied", "open"]
@@ -103,6 +107,14 @@ def test_the_address_of_before_is_told_of_the_new_one(both: Cli) -> None:
     assert (mail["to"], mail["address"]) == ("postmaster@relay.test", OWNER)
 
 
+def test_a_request_may_be_for_several_kinds_of_mail_and_needs_no_website_for_some(both: Cli) -> None:
+    kinds = ("--message-type", "Transactional", "--message-type", "system-notifications", "--message-type")
+    asked = both("limits", "request", *kinds, "transactional", "--quota", "20000", "--use-case", "Receipts.", "--json")
+    assert asked.json["message_types"] == ["Transactional", "System Notifications"]
+    assert both("limits", "requests", "--json").json == [asked.json]
+    assert "Transactional, System Notifications  20000" in both("limits", "requests").out
+
+
 def test_tables_are_for_people(made: Cli) -> None:
     made("limits", "request", *WISH)
     assert "System Notifications  50000  14" in made("limits", "requests").out
@@ -132,6 +144,8 @@ def test_mail_may_be_paced(both: Cli) -> None:
         (("limits", "requests", "7"), "there is no request 7"),
         (("limits", "undo"), "never changed"),
         (("account", "email", "nobody"), "no e-mail address"),
+        (("account", "email", "a,b@c.example"), "no e-mail address"),
+        (("account", "email", "a..b@c.example"), "no e-mail address"),
         (("account", "email", OWNER, "--account", "999999999999"), "no account"),
         (("account", "pace", "on", "--account", "999999999999"), "no account"),
     ],
