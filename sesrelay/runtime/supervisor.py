@@ -20,10 +20,11 @@ from typing import Any, Final, NoReturn
 from sesrelay.runtime import descriptors, node
 from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet
 from sesrelay.runtime.clock import SystemClock, chance, system_clock
+from sesrelay.runtime.complaints import Complaints
 from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
 from sesrelay.runtime.logs import PlainLog
 from sesrelay.runtime.plan import Plan, PlanFault, read
-from sesrelay.runtime.status import Answer, StatusProtocol, text
+from sesrelay.runtime.status import Answer, StatusPort, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
 from sesrelay.runtime.tally import NodeTally
 
@@ -50,6 +51,7 @@ class Supervisor:
         self._doors = doors
         self._clock = SystemClock()  # workers' health is real time, whatever hour tests say it is
         self._log = PlainLog(system_clock(), process="supervisor")
+        self._complaints = Complaints(self._log.info, self._clock.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = False
@@ -169,9 +171,8 @@ class Supervisor:
                 return
             self._status.close()
         pages = {"/metrics": self._metrics_page, "/healthz": lambda: text(200, "ok"), "/readyz": self._ready_page}
-        self._status = await asyncio.get_running_loop().create_server(
-            lambda: StatusProtocol(pages), sock=door.sockets[0].dup()
-        )
+        port = StatusPort(pages, self._complaints.about, descriptors.limit())
+        self._status = await asyncio.get_running_loop().create_server(port, sock=door.sockets[0].dup())
 
     def _metrics_page(self) -> Answer:
         return 200, "text/plain; version=0.0.4; charset=utf-8", self._collect()
