@@ -150,12 +150,17 @@ class Supervisor:
             await fresh.end()
             raise WorkerFault("stopped while starting", passing=True)
         await starting
+        try:  # what may fail comes before the set counts
+            places = {name: [door.door.address, door.port] for name, door in opened.items()}
+            node.tell_ports(plan.data_dir, places)
+            await self._open_status(opened["metrics"])
+        except OSError:
+            await fresh.end()
+            raise
         previous, self._workers = self._workers, fresh
         self._opened = list(opened.values())
         self._doors.settle(self._opened)  # before the old set leaves off: nobody is to wait where nobody comes any more
-        await self._open_status(opened["metrics"])
         self._pass_on(opened)
-        node.tell_ports(plan.data_dir, {name: [door.door.address, door.port] for name, door in opened.items()})
         self._notifier.ready()
         if previous:
             self._old = asyncio.create_task(self._let_finish(previous))
@@ -169,10 +174,12 @@ class Supervisor:
         if self._status:
             if door.sockets[0].getsockname() == self._status.sockets[0].getsockname():
                 return
+        sock = door.sockets[0].dup()
+        if self._status:
             self._status.close()
         pages = {"/metrics": self._metrics_page, "/healthz": lambda: text(200, "ok"), "/readyz": self._ready_page}
         port = StatusPort(pages, self._complaints.about, descriptors.limit())
-        self._status = await asyncio.get_running_loop().create_server(port, sock=door.sockets[0].dup())
+        self._status = await asyncio.get_running_loop().create_server(port, sock=sock)
 
     def _metrics_page(self) -> Answer:
         return 200, "text/plain; version=0.0.4; charset=utf-8", self._collect()
@@ -221,8 +228,9 @@ class Supervisor:
             if self._workers and plan.data_dir != self._workers.plan.data_dir:
                 raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
             await self._take_up(plan, first=False)
-        except (PlanFault, DoorFault, WorkerFault) as fault:
-            for line in str(fault).splitlines():
+        except (PlanFault, DoorFault, WorkerFault, OSError) as fault:
+            text = f"this machine has no room for it: {fault.strerror}" if isinstance(fault, OSError) else str(fault)
+            for line in text.splitlines():
                 self._log.error("reload refused; the old configuration stays", fault=line)
             self._doors.withdraw()
             self._notifier.ready()
