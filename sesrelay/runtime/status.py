@@ -1,11 +1,14 @@
 """The node's own answers over plain HTTP: /metrics, /healthz, /readyz, served by the supervisor.
 
-HTTP/1.1 as far as a probe or Prometheus needs it: GET without a body, one answer, the connection closes.
+HTTP/1.1 as far as a probe or Prometheus needs it: GET without a body, one answer, the connection closes. All clients
+are of this machine, so a bound for each address would bound nothing: when too many are there, the one that has been
+there for longest goes, and a probe, which asks at once, is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -14,9 +17,13 @@ Answer = tuple[int, str, bytes]
 Page = Callable[[], Answer]
 
 _REASONS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
+                   408: "Request Timeout", 431: "Request Header Fields Too Large",
                    503: "Service Unavailable"}  # fmt: skip
 _LONGEST_REQUEST: Final = 8192
 _REQUEST_SECONDS: Final = 10
+_TAKE_SECONDS: Final = 10
+_MOST: Final = 64
+"""Connections; an eighth of the process's descriptors where those are few."""
 
 
 def text(status: int, words: str) -> Answer:
@@ -26,6 +33,11 @@ def text(status: int, words: str) -> Answer:
 
 def answer(request: bytes, pages: Mapping[str, Page]) -> bytes:
     """The whole response to a request's head."""
+    return _response(*_found(request, pages))
+
+
+def _found(request: bytes, pages: Mapping[str, Page]) -> tuple[Answer, bool]:
+    """What to answer, and whether its body is left out."""
     method, _, rest = request.partition(b"\r\n")[0].partition(b" ")
     target, _, version = rest.partition(b" ")
     path = target.partition(b"?")[0].decode("latin-1")
@@ -35,19 +47,55 @@ def answer(request: bytes, pages: Mapping[str, Page]) -> bytes:
         found = text(405, "only GET")
     else:
         found = pages[path]() if path in pages else text(404, "not found")
+    return found, method == b"HEAD"
+
+
+def _response(found: Answer, without_body: bool = False) -> bytes:
     status, kind, body = found
     head = (
         f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    return head.encode("latin-1") + (b"" if method == b"HEAD" else body)
+    return head.encode("latin-1") + (b"" if without_body else body)
+
+
+class StatusPort:
+    """Makes the connections, and keeps them few."""
+
+    def __init__(self, pages: Mapping[str, Page], complain: Callable[[str, str, str], None], descriptors: int) -> None:
+        """``complain`` is told event, client and reason; ``descriptors``: as many as the process may have."""
+        self.pages = pages
+        self.complain = complain
+        self._most = max(4, min(_MOST, descriptors // 8))
+        self._connections: OrderedDict[StatusProtocol, asyncio.Transport] = OrderedDict()
+
+    def __call__(self) -> StatusProtocol:
+        """The protocol factory."""
+        return StatusProtocol(self)
+
+    def come(self, connection: StatusProtocol, transport: asyncio.Transport) -> None:
+        """One more; the oldest makes room for it."""
+        if len(self._connections) >= self._most:
+            _, oldest = self._connections.popitem(last=False)
+            self.complain("status.refused", _client(oldest), "too many connections")
+            oldest.abort()
+        self._connections[connection] = transport
+
+    def gone(self, connection: StatusProtocol) -> None:
+        """One less."""
+        self._connections.pop(connection, None)
+
+
+def _client(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
 
 
 class StatusProtocol(asyncio.Protocol):
     """One connection: reads a head, answers, closes."""
 
-    def __init__(self, pages: Mapping[str, Page]) -> None:
-        self._pages = pages
+    def __init__(self, port: StatusPort) -> None:
+        self._port = port
         self._head = b""
         self._transport: asyncio.Transport | None = None
         self._limit: asyncio.TimerHandle | None = None
@@ -55,15 +103,38 @@ class StatusProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._limit = asyncio.get_running_loop().call_later(_REQUEST_SECONDS, transport.abort)
+        self._port.come(self, transport)
+        self._limit = asyncio.get_running_loop().call_later(_REQUEST_SECONDS, self._too_late)
 
     def data_received(self, data: bytes) -> None:
         self._head += data
-        complete = b"\r\n\r\n" in self._head
-        if self._transport and (complete or len(self._head) > _LONGEST_REQUEST):
-            self._transport.write(answer(self._head if complete else b"", self._pages))
-            self._transport.close()
+        if len(self._head) > _LONGEST_REQUEST:
+            self._refuse(431, "the request is too long")
+        elif b"\r\n\r\n" in self._head:
+            self._answer(answer(self._head, self._port.pages))
+
+    def _too_late(self) -> None:
+        assert self._transport
+        if self._head:
+            self._refuse(408, "too late")
+        else:  # nothing was asked, and nothing is answered
+            self._transport.abort()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        assert self._transport
+        self._port.complain("status.refused", _client(self._transport), reason)
+        self._answer(_response(text(status, reason)))
+
+    def _answer(self, octets: bytes) -> None:
+        """And no more; who does not take it is cut off."""
+        assert self._transport
+        assert self._limit
+        self._limit.cancel()
+        self._limit = asyncio.get_running_loop().call_later(_TAKE_SECONDS, self._transport.abort)
+        self._transport.write(octets)
+        self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - nothing to do about it
+        self._port.gone(self)
         if self._limit:
             self._limit.cancel()

@@ -20,10 +20,11 @@ from typing import Any, Final, NoReturn
 from sesrelay.runtime import descriptors, node
 from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet
 from sesrelay.runtime.clock import SystemClock, chance, system_clock
+from sesrelay.runtime.complaints import Complaints
 from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
 from sesrelay.runtime.logs import PlainLog
 from sesrelay.runtime.plan import Plan, PlanFault, read
-from sesrelay.runtime.status import Answer, StatusProtocol, text
+from sesrelay.runtime.status import Answer, StatusPort, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
 from sesrelay.runtime.tally import NodeTally
 
@@ -50,6 +51,7 @@ class Supervisor:
         self._doors = doors
         self._clock = SystemClock()  # workers' health is real time, whatever hour tests say it is
         self._log = PlainLog(system_clock(), process="supervisor")
+        self._complaints = Complaints(self._log.info, self._clock.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = False
@@ -148,12 +150,17 @@ class Supervisor:
             await fresh.end()
             raise WorkerFault("stopped while starting", passing=True)
         await starting
+        try:  # what may fail comes before the set counts
+            places = {name: [door.door.address, door.port] for name, door in opened.items()}
+            node.tell_ports(plan.data_dir, places)
+            await self._open_status(opened["metrics"])
+        except OSError:
+            await fresh.end()
+            raise
         previous, self._workers = self._workers, fresh
         self._opened = list(opened.values())
         self._doors.settle(self._opened)  # before the old set leaves off: nobody is to wait where nobody comes any more
-        await self._open_status(opened["metrics"])
         self._pass_on(opened)
-        node.tell_ports(plan.data_dir, {name: [door.door.address, door.port] for name, door in opened.items()})
         self._notifier.ready()
         if previous:
             self._old = asyncio.create_task(self._let_finish(previous))
@@ -167,11 +174,12 @@ class Supervisor:
         if self._status:
             if door.sockets[0].getsockname() == self._status.sockets[0].getsockname():
                 return
+        sock = door.sockets[0].dup()
+        if self._status:
             self._status.close()
         pages = {"/metrics": self._metrics_page, "/healthz": lambda: text(200, "ok"), "/readyz": self._ready_page}
-        self._status = await asyncio.get_running_loop().create_server(
-            lambda: StatusProtocol(pages), sock=door.sockets[0].dup()
-        )
+        port = StatusPort(pages, self._complaints.about, descriptors.limit())
+        self._status = await asyncio.get_running_loop().create_server(port, sock=sock)
 
     def _metrics_page(self) -> Answer:
         return 200, "text/plain; version=0.0.4; charset=utf-8", self._collect()
@@ -220,8 +228,9 @@ class Supervisor:
             if self._workers and plan.data_dir != self._workers.plan.data_dir:
                 raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
             await self._take_up(plan, first=False)
-        except (PlanFault, DoorFault, WorkerFault) as fault:
-            for line in str(fault).splitlines():
+        except (PlanFault, DoorFault, WorkerFault, OSError) as fault:
+            text = f"this machine has no room for it: {fault.strerror}" if isinstance(fault, OSError) else str(fault)
+            for line in text.splitlines():
                 self._log.error("reload refused; the old configuration stays", fault=line)
             self._doors.withdraw()
             self._notifier.ready()

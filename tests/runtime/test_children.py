@@ -103,3 +103,16 @@ async def test_no_worker_is_started_any_more_when_the_set_leaves(system: System)
     await living.end()
     await clock.advance(30)
     assert await replaced is None
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "ftruncate"])
+def test_without_memory_for_the_counts_it_says_so_and_holds_nothing(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def exhausted(*_: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, call, exhausted)
+    with pytest.raises(WorkerFault, match="connections cannot be counted: Too many open files: file desc") as fault:
+        workers(FakeClock(), 2)
+    assert fault.value.passing
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import smtplib
 import socket
@@ -142,6 +143,25 @@ def test_a_reload_of_a_bad_configuration_changes_nothing_and_says_why(house: Hou
     assert "workers" in refused["fault"]
     assert pids(house.workers()) == before
     house.send()
+
+
+def test_a_reload_for_which_there_are_no_descriptors_changes_nothing_and_says_so(house: House) -> None:
+    house.start()
+    assert house.process
+    before, supervisor = pids(house.workers()), house.process.pid
+    open_now = psutil.Process(supervisor).num_fds()
+    hard = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (open_now, hard))
+    reload(house)
+    (refused,) = until(lambda: house.events("reload refused; the old configuration stays"), "refused")
+    assert refused["fault"] == "this machine has no room for it: Too many open files"
+    assert pids(house.workers()) == before
+    house.send()
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (hard, hard))
+    reload(house)
+    until(lambda: house.events("reloaded"), "reloaded")
+    house.send()
+    assert house.stop() == 0
 
 
 def test_a_reload_that_cannot_open_its_port_changes_nothing(house: House) -> None:

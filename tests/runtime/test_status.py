@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
-from sesrelay.runtime.status import StatusProtocol, answer, text
+from sesrelay.runtime import status
+from sesrelay.runtime.status import StatusPort, answer, text
 
 PAGES = {"/healthz": lambda: text(200, "ok"), "/readyz": lambda: text(503, "not yet")}
 
@@ -34,7 +36,7 @@ def test_each_request_has_its_answer(request_line: bytes, status: int, body: byt
 
 async def ask(*chunks: bytes) -> bytes:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: StatusProtocol(PAGES), "127.0.0.1", 0)
+    server = await loop.create_server(StatusPort(PAGES, lambda *_: None, 1000), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     for chunk in chunks:
         writer.write(chunk)
@@ -54,4 +56,31 @@ async def test_a_request_in_pieces_is_answered_when_it_is_whole() -> None:
 
 
 async def test_a_request_without_end_is_ended() -> None:
-    assert (await ask(b"GET /" + b"x" * 10_000)).startswith(b"HTTP/1.1 400 ")
+    assert (await ask(b"GET /" + b"x" * 10_000)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_half_a_request_is_told_that_it_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_REQUEST_SECONDS", 0.05)
+    assert (await ask(b"GET / HTTP/1.1\r\n")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_who_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_REQUEST_SECONDS", 0)
+    with suppress(ConnectionResetError):
+        assert await ask() == b""
+
+
+async def test_a_probe_is_answered_however_many_are_there_and_say_nothing() -> None:
+    said: list[tuple[str, str, str]] = []
+    port = StatusPort(PAGES, lambda *words: said.append(words), 80)
+    server = await asyncio.get_running_loop().create_server(port, "127.0.0.1", 0)
+    place = server.sockets[0].getsockname()
+    silent = [await asyncio.open_connection(*place) for _ in range(30)]
+    reader, writer = await asyncio.open_connection(*place)
+    writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(port._connections) == 9
+    assert said == [("status.refused", "127.0.0.1", "too many connections")] * 21
+    for _, each in [*silent, (reader, writer)]:
+        each.transport.abort()
+    server.close()
