@@ -252,7 +252,7 @@ class SmtpServer(ShortWay):
         try:
             await self.switch_to_tls(
                 decision.reply,
-                self._around.tls.default,
+                self._around.tls.first,
                 handshake_seconds=self._door.bounds.tls_handshake_seconds,
                 close_seconds=TLS_CLOSE_SECONDS,
             )

@@ -317,3 +317,24 @@ def test_a_handshake_has_its_time_limit(house: House) -> None:
     client.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
     assert client.rest() == b""
     house.until(lambda: door.connections == 0)
+
+
+def test_where_every_name_gets_the_same_nobody_is_asked_for_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a new certificate is shown all the same."""
+    region, name = next(iter(ENDPOINTS.items()))
+    files = house.folder / "server.pem", house.folder / "server.key"
+    house.tls = TlsContexts(*files, {region: name})
+    monkeypatch.setattr(house.tls.default, "sni_callback", lambda *_: ssl.ALERT_DESCRIPTION_INTERNAL_ERROR)
+    _, port = house.open("tls")
+    before = serial(house, port, name)
+    house.write_certificate("server")
+    assert house.call(house.tls.reload)
+    assert serial(house, port, "localhost") != before
+    house.secure(port).expect(GREETING)
+
+
+def test_where_names_matter_a_handshake_begins_with_what_asks_for_them(house: House) -> None:
+    files = house.folder / "server.pem", house.folder / "server.key"
+    assert house.tls.first is house.tls.default
+    two = TlsContexts(*files, {"us-east-1": ENDPOINTS["us-east-1"]}, [PairFiles(*files)])
+    assert two.first is two.default
