@@ -2,9 +2,10 @@
 once, before anything is done for them (SMTP-9, SMTP-13).
 
 An arrival is a socket in a set, and nothing else: the loop's transport, the TLS state and the session are made when
-the client has said something. Nothing is read that is not the header's, so the loop finds all of a ClientHello, and
-nothing that comes behind a handshake is lost. Whoever is one too many here, is late or may not send a header is
-closed without a word: there is none that a client of TLS would understand.
+the client has said something, which most have by the time that they are accepted. Nothing is read that is not the
+header's, so the loop finds all of a ClientHello, and nothing that comes behind a handshake is lost. Whoever is one too
+many here, is late or may not send a header is closed without a word: there is none that a client of TLS would
+understand.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class _Arrival:
         """It is this one's turn."""
         self._queued, self._shaking = False, True
         self._hand_over(
-            ssl=self._door.around.tls.default,
+            ssl=self._door.around.tls.first,
             ssl_handshake_timeout=self._door.bounds.tls_handshake_seconds,
             ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
         )
@@ -247,25 +248,42 @@ class _Arrival:
         if not self._counted:
             self.cut()
             return
-        loop = self._door.loop
-        self._timer = loop.call_later(self._door.bounds.tls_handshake_seconds, self._too_late)
-        loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
+        if (spoken := self._has_spoken()) is None:
+            self._set_timer()
+            self._door.loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
+        elif spoken:
+            self._queue_up()
+        else:
+            self.cut()
 
     def _hear(self) -> None:
-        """Somebody who connects and leaves, or speaks something else, costs no handshake."""
-        assert self._socket is not None
-        try:
-            first = self._socket.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
+        if (spoken := self._has_spoken()) is None:
             return
-        except OSError:
-            first = b""
-        if not first:
+        if not spoken:
             self.cut()
             return
-        self._door.loop.remove_reader(self._socket)
+        self._door.loop.remove_reader(self._socket)  # type: ignore[arg-type]
+        self._queue_up()
+
+    def _has_spoken(self) -> bool | None:
+        """None: not yet; False: it is gone. Somebody who connects and leaves costs no handshake."""
+        assert self._socket is not None
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return False
+
+    def _queue_up(self) -> None:
+        """A handshake that begins at once has its own end of time."""
         self._queued = True
         self._door.around.handshakes.want(self)
+        if self._queued and self._timer is None:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._timer = self._door.loop.call_later(self._door.bounds.tls_handshake_seconds, self._too_late)
 
     def _too_late(self) -> None:
         self._door.complain("smtp.tls_handshake_failed", self.client, "too late")

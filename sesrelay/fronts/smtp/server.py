@@ -8,6 +8,7 @@ are in ``shortway``, what is taken from aiosmtpd in ``foundation``.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -163,6 +164,8 @@ class SmtpServer(ShortWay):
         finally:
             self._door.finished(self)
             self._let_go(body, accepted=accepted)
+        if accepted and self._session.here_to_stay:
+            self._around.handshakes.established_worked()
         self._session.message_ended(accepted=accepted)
         self._answer(Decision(reply))
 
@@ -247,15 +250,20 @@ class SmtpServer(ShortWay):
         if decision.next is not Next.STARTTLS:
             self._answer(decision)
             return
-        self._buffer = b""
-        self._switching = True
+        seconds = self._door.bounds.tls_handshake_seconds
         try:
-            await self.switch_to_tls(
-                decision.reply,
-                self._around.tls.default,
-                handshake_seconds=self._door.bounds.tls_handshake_seconds,
-                close_seconds=TLS_CLOSE_SECONDS,
-            )
+            async with (
+                asyncio.timeout(seconds) as bound,
+                self._around.handshakes.turn(self._address, partial(_end, bound)),
+            ):
+                self._buffer = b""
+                self._switching = True
+                await self.switch_to_tls(
+                    decision.reply,
+                    self._around.tls.first,
+                    handshake_seconds=seconds,
+                    close_seconds=TLS_CLOSE_SECONDS,
+                )
         except OSError as error:
             log.info("smtp.tls_handshake_failed", client=self._address, reason=type(error).__name__)
             self._channel.abort()
@@ -269,3 +277,9 @@ class SmtpServer(ShortWay):
             self._end(replies.FAILED)  # the session of before TLS must not live on
             return
         self._go_on()
+
+
+def _end(bound: asyncio.Timeout) -> None:
+    """Its time is over now."""
+    if not bound.expired():
+        bound.reschedule(0)

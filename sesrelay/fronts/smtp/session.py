@@ -23,6 +23,8 @@ KEPT_RECIPIENTS: Final = 50
 """Of more recipients only the number is known (SMTP-8)."""
 IDLE_COMMANDS: Final = 100
 """So many commands that bring no mail along are free, then each counts as bad until the next message."""
+ESTABLISHED: Final = 10
+"""Messages of a session after which it is here to stay: their cost is several times that of its handshake."""
 LONGEST_COMMAND: Final = 2048
 """Octets of a command line without its end; RFC 5321 §4.5.3.1.4 asks for 512, parameters need more."""
 LONGEST_AUTH_LINE: Final = 12_288
@@ -117,6 +119,11 @@ class Session:
     def between_messages(self) -> bool:
         """It has sent one and has not begun another: whoever is told to come again now loses nothing."""
         return self._messages > 0 and self._mail_from is None
+
+    @property
+    def here_to_stay(self) -> bool:
+        """It has sent so much that its own handshake does not count any more."""
+        return self._messages >= ESTABLISHED
 
     def command(self, line: bytes) -> Decision:
         """Answers one line, its end removed: a command, or a response while one is awaited."""

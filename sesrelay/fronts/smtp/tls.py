@@ -1,15 +1,17 @@
 """The server's side of TLS: 1.2 at least, region and certificate by the name that the client asked for, and new
 certificates without a restart (SMTP-1, SMTP-2).
 
-Listeners have one context for good. At each handshake it gives the connection over to one of those that were made of
-the certificates as they are now; which context a connection ended with tells its region, for STARTTLS as for TLS
-from the first octet. A context may hold certificates of several kinds of key: the client's abilities choose.
+A handshake begins with one context, and is given over to one of those that were made of the certificates as they are
+now; which context a connection ended with tells its region, for STARTTLS as for TLS from the first octet. Where every
+name gets the same, it begins with that. A context may hold certificates of several kinds of key: the client's
+abilities choose.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,8 @@ log = structlog.get_logger()
 
 _Stamp = tuple[tuple[int, int, int], ...]
 _MISSING: Final = (0, 0, 0)
+_KNOWN_NAMES: Final = 1024
+"""Clients come back; what they ask for need not be one of our names."""
 
 
 class OneWaySSLObject(ssl.SSLObject):
@@ -64,12 +68,17 @@ class _Choice:
         exact = {name for pair in pairs for name in pair.names}
         self._by_name = {name: self._find(name) for name in (*exact, *regions)}
         self._nameless = self._find(None)
+        self._find_again = lru_cache(_KNOWN_NAMES)(self._find)
 
     def context(self, name: str | None) -> _Context:
         """For a client that asked for this name, in lower case, or for none."""
         if not name:
             return self._nameless
-        return self._by_name.get(name) or self._find(name)
+        return self._by_name.get(name) or self._find_again(name)
+
+    def only(self) -> _Context | None:
+        """What everybody gets, whatever the name; None when names matter."""
+        return self._nameless if not self._others and len(self._regions) <= 1 else None
 
     def contexts(self) -> set[_Context]:
         """All so far."""
@@ -104,9 +113,13 @@ class TlsContexts:
         self._pairs = [read(files) for files in self._files]
         self._faults: dict[PairFiles, str] = {}
         self.default = _context(self._pairs[:1])
-        self.default.sslobject_class = OneWaySSLObject
         self.default.sni_callback = self._choose
         self._choice = _Choice(self._pairs, self._regions)
+
+    @property
+    def first(self) -> ssl.SSLContext:
+        """What a handshake that begins now begins with; ``default`` does as well for whoever wants one for good."""
+        return self._choice.only() or self.default
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -180,6 +193,7 @@ def _context(pairs: Sequence[Pair]) -> _Context:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 1
+    context.sslobject_class = OneWaySSLObject
     for pair in pairs:
         pair.load_into(context)
     return context

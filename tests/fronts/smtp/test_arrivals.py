@@ -340,3 +340,18 @@ def test_a_connection_that_comes_and_goes_costs_no_handshake(house: House, ledge
     house.until(lambda: len(ledger.left) == 10)
     assert house.made == []
     assert not door._coming
+
+
+def test_who_has_spoken_when_it_is_accepted_is_not_waited_for(house: House, ledger: Ledger) -> None:
+    """The common case: no reader of the loop's, and no end of time but the handshake's own."""
+    door, _ = house.open("tls")
+    heard_later: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrivals._Arrival, "_set_timer", heard_later.append)
+        client = house.connect(listener.getsockname()[1])
+        client.send(hello())
+        accepted, _ = listener.accept()
+        house.run(door.take(accepted))
+        assert client.read(100)
+    assert heard_later == []
+    assert ledger.admitted == ["127.0.0.1"]

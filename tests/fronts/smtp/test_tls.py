@@ -15,9 +15,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sesrelay.certificates.pairs import BadPair, PairFiles, _names
+from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.clock import DAY, SECOND
-from tests.fronts.smtp.house import CLEAR_EHLO, ENDPOINTS, GREETING, OK, PLAIN, SECURE_EHLO, House
+from tests.fronts.smtp.house import (
+    ACCEPTED,
+    CLEAR_EHLO,
+    ENDPOINTS,
+    ENVELOPE,
+    GO,
+    GREETING,
+    OK,
+    PLAIN,
+    SECURE_EHLO,
+    House,
+)
 
 
 @pytest.mark.parametrize("behind", [b"RSET\r\n", b"EHLO evil\r\nAUTH PLAIN " + PLAIN + b"\r\n", b"\x16\x03\x01 eager"])
@@ -317,3 +329,79 @@ def test_a_handshake_has_its_time_limit(house: House) -> None:
     client.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
     assert client.rest() == b""
     house.until(lambda: door.connections == 0)
+
+
+def test_where_every_name_gets_the_same_nobody_is_asked_for_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a new certificate is shown all the same."""
+    region, name = next(iter(ENDPOINTS.items()))
+    files = house.folder / "server.pem", house.folder / "server.key"
+    house.tls = TlsContexts(*files, {region: name})
+    monkeypatch.setattr(house.tls.default, "sni_callback", lambda *_: ssl.ALERT_DESCRIPTION_INTERNAL_ERROR)
+    _, port = house.open("tls")
+    before = serial(house, port, name)
+    house.write_certificate("server")
+    assert house.call(house.tls.reload)
+    assert serial(house, port, "localhost") != before
+    house.secure(port).expect(GREETING)
+
+
+def test_where_names_matter_a_handshake_begins_with_what_asks_for_them(house: House) -> None:
+    files = house.folder / "server.pem", house.folder / "server.key"
+    assert house.tls.first is house.tls.default
+    two = TlsContexts(*files, {"us-east-1": ENDPOINTS["us-east-1"]}, [PairFiles(*files)])
+    assert two.first is two.default
+
+
+def test_starttls_waits_for_its_turn(house: House) -> None:
+    """And no longer than a handshake may take; nothing that is sent meanwhile in clear is executed."""
+    house.handshakes = Handshakes(most_per_address=1)
+    _, port = house.open(tls_handshake_seconds=1)
+    first, second = house.connect(port), house.connect(port)
+    for each in (first, second):
+        each.expect(GREETING)
+    first.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
+    assert house.handshakes.under_way == 1
+    second.send(b"STARTTLS\r\nRSET\r\n")
+    house.until(lambda: len(house.handshakes._parked) == 1)
+    first.starttls(house.trust)
+    first.say(b"NOOP\r\n", OK)
+    second.expect(b"220 Ready to start TLS\r\n")
+    second.starttls(house.trust)
+    second.say(b"NOOP\r\n", OK)
+    house.until(lambda: not house.handshakes.under_way)
+
+
+def test_starttls_that_gets_no_turn_ends_the_session(house: House) -> None:
+    house.handshakes = Handshakes(most_per_address=0)
+    door, port = house.open(tls_handshake_seconds=0.05)
+    client = house.connect(port)
+    client.expect(GREETING)
+    client.send(b"STARTTLS\r\n")
+    assert client.rest() == b""
+    house.until(lambda: not door.connections)
+    assert not house.handshakes._ready
+
+
+def test_a_session_that_has_sent_much_is_here_to_stay(house: House) -> None:
+    """Ten messages, and the next one counts."""
+    client = house.logged_in()
+    for number in range(11):
+        assert house.handshakes._working is False, number
+        client.say(ENVELOPE, OK + OK + GO)
+        client.say(b"x\r\n.\r\n", ACCEPTED)
+    house.until(lambda: house.handshakes._working)
+
+
+def test_starttls_that_never_goes_on_makes_room(house: House) -> None:
+    house.handshakes = Handshakes(most=1)
+    door, port = house.open()
+    slow = house.connect(port)
+    slow.expect(GREETING)
+    slow.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
+    client = house.connect(port)
+    client.expect(GREETING)
+    client.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
+    assert slow.rest() == b""
+    client.starttls(house.trust)
+    client.say(b"NOOP\r\n", OK)
+    house.until(lambda: door.connections == 1 and not house.handshakes.under_way)

@@ -81,7 +81,7 @@ class Wire:
 class NoTls:
     """Nobody asks for a region by name."""
 
-    default = None
+    first = None
 
     def region(self, ssl_object: object) -> None:
         return None
