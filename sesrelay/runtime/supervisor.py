@@ -171,9 +171,8 @@ class Supervisor:
         self._workers.release(ended)
 
     async def _open_status(self, door: OpenDoor) -> None:
-        if self._status:
-            if door.sockets[0].getsockname() == self._status.sockets[0].getsockname():
-                return
+        if self._status and door.sockets[0].getsockname() == self._status.sockets[0].getsockname():
+            return
         sock = door.sockets[0].dup()
         if self._status:
             self._status.close()
