@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -35,6 +36,7 @@ CANNOT_START: Final = 2
 
 _LOOK_SECONDS: Final = 1.0
 _LEFTOVERS_SECONDS: Final = 30.0
+_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT}
 
 
 def serve(config: Path) -> NoReturn:
@@ -72,14 +74,14 @@ class Supervisor:
             self._listen_to_signals()
             self._around = self._surroundings(plan.data_dir, lock_fd)
             await self._take_up(plan, first=True)
-        except (PlanFault, node.NodeFault, DoorFault, WorkerFault) as fault:
+        except (PlanFault, node.NodeFault, DoorFault, WorkerFault, OSError) as fault:
             if not self._stop.is_set():
-                for line in str(fault).splitlines():
+                for line in _words(fault).splitlines():
                     print(f"sesrelay: {line}", file=sys.stderr, flush=True)  # noqa: T201
             self._doors.close()
             if self._stop.is_set():
                 return DONE
-            return TRY_AGAIN if isinstance(fault, WorkerFault) and fault.passing else CANNOT_START
+            return TRY_AGAIN if _may_pass(fault) else CANNOT_START
         print("ready", file=sys.stderr, flush=True)  # noqa: T201
         places = {door.door.name: f"{door.door.address}:{door.port}" for door in self._opened}
         self._log.info("started", workers=plan.workers, listeners=places)
@@ -152,11 +154,19 @@ class Supervisor:
         await starting
         try:  # what may fail comes before the set counts
             places = {name: [door.door.address, door.port] for name, door in opened.items()}
-            node.tell_ports(plan.data_dir, places)
-            await self._open_status(opened["metrics"])
+            status = await self._status_on(opened["metrics"])
+            try:
+                node.tell_ports(plan.data_dir, places)
+            except OSError:
+                if status is not self._status:
+                    status.close()
+                raise
         except OSError:
             await fresh.end()
             raise
+        if self._status and status is not self._status:
+            self._status.close()
+        self._status = status
         previous, self._workers = self._workers, fresh
         self._opened = list(opened.values())
         self._doors.settle(self._opened)  # before the old set leaves off: nobody is to wait where nobody comes any more
@@ -170,15 +180,18 @@ class Supervisor:
         assert self._workers
         self._workers.release(ended)
 
-    async def _open_status(self, door: OpenDoor) -> None:
+    async def _status_on(self, door: OpenDoor) -> asyncio.Server:
+        """The one that is there, when it is on this door's socket, or another."""
         if self._status and door.sockets[0].getsockname() == self._status.sockets[0].getsockname():
-            return
+            return self._status
         sock = door.sockets[0].dup()
-        if self._status:
-            self._status.close()
         pages = {"/metrics": self._metrics_page, "/healthz": lambda: text(200, "ok"), "/readyz": self._ready_page}
         port = StatusPort(pages, self._complaints.about, descriptors.limit())
-        self._status = await asyncio.get_running_loop().create_server(port, sock=sock)
+        try:
+            return await asyncio.get_running_loop().create_server(port, sock=sock)
+        except OSError:
+            sock.close()
+            raise
 
     def _metrics_page(self) -> Answer:
         return 200, "text/plain; version=0.0.4; charset=utf-8", self._collect()
@@ -228,8 +241,7 @@ class Supervisor:
                 raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
             await self._take_up(plan, first=False)
         except (PlanFault, DoorFault, WorkerFault, OSError) as fault:
-            text = f"this machine has no room for it: {fault.strerror}" if isinstance(fault, OSError) else str(fault)
-            for line in text.splitlines():
+            for line in _words(fault).splitlines():
                 self._log.error("reload refused; the old configuration stays", fault=line)
             self._doors.withdraw()
             self._notifier.ready()
@@ -259,6 +271,23 @@ class Supervisor:
     async def _drain_current(self) -> None:
         if self._workers:
             await self._workers.drain(self._workers.plan.drain_seconds)
+
+
+def _words(fault: Exception) -> str:
+    """What an operator reads of it, a line for each fault."""
+    if not isinstance(fault, OSError):
+        return str(fault)
+    place = f" ({fault.filename})" if fault.filename else ""
+    if fault.errno in _NO_ROOM:
+        return f"this machine has no room for it: {fault.strerror}{place}"
+    return f"the system refuses: {fault.strerror or fault}{place}"
+
+
+def _may_pass(fault: Exception) -> bool:
+    """Whether it may work later by itself."""
+    if isinstance(fault, OSError):
+        return fault.errno in _NO_ROOM
+    return isinstance(fault, WorkerFault) and fault.passing
 
 
 def main() -> int:

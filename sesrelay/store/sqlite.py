@@ -50,7 +50,12 @@ class WriteLock:
     def __init__(self, data_dir: Path) -> None:
         self._thread = threading.Lock()
         self._descriptor = _open_lock(data_dir / LOCK_NAME)
-        self._next = _open_lock(data_dir / NEXT_NAME)
+        try:
+            self._next = _open_lock(data_dir / NEXT_NAME)
+            _give_to_owner_of(self._descriptor, self._next)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def acquire(self) -> None:
         """Waits for its turn."""
@@ -87,6 +92,13 @@ class WriteLock:
 
 def _open_lock(file: Path) -> int:
     return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _give_to_owner_of(known: int, other: int) -> None:
+    """In a data folder of before root may be the first who makes the second lock: the relay's own user needs it."""
+    owner, found = os.fstat(known), os.fstat(other)
+    if found.st_uid == os.geteuid() == 0 != owner.st_uid:
+        os.fchown(other, owner.st_uid, owner.st_gid)
 
 
 def check_version(found: tuple[int, ...] = sqlite.sqlite_version_info) -> None:

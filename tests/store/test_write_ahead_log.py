@@ -130,3 +130,12 @@ async def test_a_new_connection_leaves_the_locks_of_the_others_on_the_file(
     number = (tmp_path / "sesrelay.db").stat().st_ino
     held = [line for line in Path("/proc/locks").read_text().splitlines() if f":{number} " in line]
     assert any("POSIX" in line and f" {os.getpid()} " in line for line in held), held
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_a_lock_that_root_makes_belongs_to_the_owner_of_the_other_one(tmp_path: Path) -> None:
+    (tmp_path / sqlite.LOCK_NAME).touch()
+    os.chown(tmp_path / sqlite.LOCK_NAME, 1234, 2345)
+    sqlite.WriteLock(tmp_path).close()
+    made = (tmp_path / sqlite.NEXT_NAME).stat()
+    assert (made.st_uid, made.st_gid) == (1234, 2345)

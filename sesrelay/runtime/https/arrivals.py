@@ -147,6 +147,11 @@ class Arrivals:
         for arrival in list(self.coming):
             arrival.leave_if_silent()
 
+    def cut(self) -> None:
+        """Nobody who is on the way arrives any more."""
+        for arrival in list(self.coming):
+            arrival.cut()
+
     def look(self, now: float) -> None:
         """Ends those who are late."""
         for arrival in list(self.coming):

@@ -27,7 +27,8 @@ from sesrelay.runtime.listeners import BACKLOG
 from sesrelay.settings import Http
 
 _LOOKS: Final = 10
-"""Who is late is late by a tenth of the shortest time at most."""
+_SELDOM_SECONDS: Final = 1.0
+"""Who is late is late by a tenth of the shortest time that is set, and by this at most."""
 
 log = structlog.get_logger()
 
@@ -129,7 +130,10 @@ class HttpsPort:
 
     def take(self, connection: socket.socket) -> None:
         """A connection that somebody else accepted."""
-        self._arrivals.take(connection)
+        if self.leaving:
+            connection.close()
+        else:
+            self._arrivals.take(connection)
 
     def refused(self, kind: str, client: str, reason: str) -> None:
         """Counts it, and says so in the log."""
@@ -141,12 +145,15 @@ class HttpsPort:
         self.leaving = True
         self._arrivals.close()
         self._server.should_exit = True
-        if self._task:
-            await self._task
-        if self._watcher:
-            self._watcher.cancel()
-        for conversation in self._conversations():
-            conversation.cut()
+        try:
+            if self._task:
+                await self._task
+        finally:  # from here on nobody looks who is late
+            if self._watcher:
+                self._watcher.cancel()
+            self._arrivals.cut()
+            for conversation in self._conversations():
+                conversation.cut()
 
     def _conversation(self, ticket: Ticket) -> Conversation:
         return Conversation(self._config, self._server.server_state, self, ticket)
@@ -156,7 +163,7 @@ class HttpsPort:
 
     async def _watch(self) -> None:
         """One look at everybody, again and again: what a client says costs no timer."""
-        every = shortest_seconds(self.bounds) / _LOOKS
+        every = min(shortest_seconds(self.bounds) / _LOOKS, _SELDOM_SECONDS)
         while True:
             await self._clock.sleep(every)
             now = self.now()

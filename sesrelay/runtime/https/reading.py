@@ -24,7 +24,11 @@ class BoundedReader(h11.Connection):
         self._crowded = crowded
         self._body = 0
         self.method = b""
-        """Of the last request."""
+        """Of the request whose head was read last, until the next one begins."""
+
+    def start_next_cycle(self) -> None:
+        super().start_next_cycle()
+        self.method = b""
 
     def next_event(self) -> Any:
         event = super().next_event()

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.runtime.https.port import HttpsPort, application
+from sesrelay.runtime.https.sending import taken, untaken
 from sesrelay.settings import Http
 from tests.clock import FakeClock
 
@@ -449,3 +450,38 @@ async def test_at_a_drain_the_silent_go_at_once_and_requests_are_finished(house:
     busy.writer.close()
     async with asyncio.timeout(4):
         await stopping
+
+
+@with_a_port()
+async def test_who_is_late_behind_a_head_request_is_told_so_with_a_body(house: House) -> None:
+    client = await house.connect()
+    client.say(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    client.say(b"GET /healthz HTTP/1.1\r\nHost")
+    await house.pass_time(BOUNDS.head_seconds + 2)
+    status, _, words = await client.answer()
+    assert (status, bool(words)) == (408, True)
+
+
+@with_a_port()
+async def test_who_is_in_the_midst_of_a_handshake_at_the_end_does_not_outlive_the_port(house: House) -> None:
+    client = await says_half_a_hello(house)
+    await house.until(lambda: house.port._arrivals.handshakes.under_way)
+    await house.port.stop()
+    assert await client.rest() == b""
+    await house.until(lambda: not house.port.connections)
+
+
+@with_a_port()
+async def test_a_connection_that_is_passed_on_at_the_end_is_closed(house: House) -> None:
+    await house.port.stop()
+    ours, theirs = socket.socketpair()
+    house.port.take(theirs)
+    assert ours.recv(1) == b""
+    ours.close()
+
+
+def test_of_a_connection_that_the_loop_has_closed_nothing_is_on_its_way() -> None:
+    connection = socket.socket()
+    connection.close()
+    assert (untaken(connection), taken(connection)) == (0, 0)
