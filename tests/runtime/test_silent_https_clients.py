@@ -13,7 +13,6 @@ import pytest
 
 from tests.runtime.house import House, until
 
-pytest_plugins = ["tests.runtime.conftest"]
 MANY = 800
 
 
