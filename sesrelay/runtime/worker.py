@@ -173,6 +173,7 @@ class Worker:
             extra=extra,
             clock=self._clock,
             counters=self._metrics,
+            mail=parts.front.handshakes,
         )
 
     async def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:

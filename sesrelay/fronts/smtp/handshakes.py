@@ -91,8 +91,12 @@ class Handshakes:
         most: int = MOST,
         most_per_address: int = MOST_PER_ADDRESS,
         seconds_between: float = SECONDS_BETWEEN,
+        beside: Handshakes | None = None,
     ) -> None:
-        """``seconds_between``: from one turn to the next while established sessions work."""
+        """``seconds_between``: from one turn to the next while established sessions work; those of ``beside`` count
+        too.
+        """
+        self._beside = beside
         self._in_a_turn = in_a_turn
         self._most = most
         self._most_per_address = most_per_address
@@ -142,6 +146,10 @@ class Handshakes:
             self._working = True
             asyncio.get_running_loop().call_later(_WORKING_SECONDS, self._look_who_works)
 
+    @property
+    def _somebody_works(self) -> bool:
+        return self._working or (self._beside is not None and self._beside._somebody_works)
+
     def _look_who_works(self) -> None:
         self._working, self._worked = self._worked, False
         if self._working:
@@ -168,7 +176,7 @@ class Handshakes:
         if not begun:
             return
         loop = asyncio.get_running_loop()
-        if self._working:
+        if self._somebody_works:
             self._turn = loop.call_later(self._seconds_between, self._take_turn)
         else:
             self._turn = loop.call_soon(self._take_turn)

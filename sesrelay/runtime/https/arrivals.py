@@ -107,8 +107,11 @@ class Arrivals:
         now: Callable[[], float],
         seconds: float,
         refused: Callable[[str, str, str], None],
+        mail: Handshakes,
     ) -> None:
-        """``seconds``: from the accept to the end of the handshake; ``refused`` is told kind, client and reason."""
+        """``seconds``: from the accept to the end of the handshake; ``refused`` is told kind, client and reason;
+        ``mail``: SMTP's handshakes, whose established sessions come first.
+        """
         self.loop = asyncio.get_running_loop()
         self.entrance = entrance
         self.context = context
@@ -117,7 +120,7 @@ class Arrivals:
         self.seconds = seconds
         self.refused = refused
         # Of their own, so that nobody here pushes a handshake of SMTP out.
-        self.handshakes = Handshakes(most=_HANDSHAKES, most_per_address=_HANDSHAKES_PER_ADDRESS)
+        self.handshakes = Handshakes(most=_HANDSHAKES, most_per_address=_HANDSHAKES_PER_ADDRESS, beside=mail)
         self.coming: OrderedDict[_Arrival, None] = OrderedDict()
         """The oldest first."""
         self._listening: list[socket.socket] = []

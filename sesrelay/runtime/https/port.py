@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
+from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.model.clock import Clock
 from sesrelay.runtime.complaints import Complaints
 from sesrelay.runtime.https.arrivals import Arrivals, Entrance, Ticket
@@ -77,8 +78,9 @@ class HttpsPort:
         extra: int,
         clock: Clock,
         counters: Counters,
+        mail: Handshakes,
     ) -> None:
-        """``extra``: places to tell clients in that they are too many."""
+        """``extra``: places to tell clients in that they are too many; ``mail``: SMTP's handshakes in this worker."""
         self.bounds = bounds
         self.now = clock.monotonic
         self.memory = WorkerOctets(bounds.worker_body_octets)
@@ -108,6 +110,7 @@ class HttpsPort:
             now=self.now,
             seconds=bounds.tls_handshake_seconds,
             refused=self.refused,
+            mail=mail,
         )
         self._task: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None

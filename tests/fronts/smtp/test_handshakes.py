@@ -195,3 +195,19 @@ async def test_an_upgrade_waits_for_its_turn_and_gives_it_back() -> None:
     assert said == ["first", "second"]
     assert not handshakes.under_way
     assert [*handshakes._by_address, *handshakes._parked, *handshakes._ready._waiting] == []
+
+
+@on_a_loop
+async def test_handshakes_of_another_port_leave_time_for_established_sessions_too() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        later = Later(patch)
+        mail = Handshakes()
+        handshakes = Handshakes(beside=mail)
+        mail.established_worked()
+        people = [Someone(f"192.0.2.{number}") for number in range(3)]
+        for each in people:
+            handshakes.want(each)
+        await turns(10)
+        assert [each.begun for each in people] == [True, False, False]
+        assert later.pass_by(SECONDS_BETWEEN) == 1
+        assert [each.begun for each in people] == [True, True, False]

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sesrelay.fronts.smtp.caps import WorkerConnections
+from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.runtime.https.port import HttpsPort, application
 from sesrelay.runtime.https.sending import taken, untaken
 from sesrelay.settings import Http
@@ -88,6 +89,7 @@ class House:
             extra=extra,
             clock=self.clock,
             counters=self.counts,
+            mail=Handshakes(),
         )
         self.clients: list[Client] = []
 
