@@ -53,7 +53,8 @@ def test_silent_clients_of_https_take_nothing_from_smtp(house: House, crowd: lis
     assert health(house) == b"HTTP/1.1 200 OK"
     assert [house.get(page)[0] for page in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
     until(lambda: house.metric('sesrelay_http_refusals_total{reason="crowd"}') > MANY / 2, "they are counted")
-    assert house.metric("sesrelay_http_connections") <= 24
+    # Who makes room in the midst of a handshake is gone a turn later.
+    until(lambda: house.metric("sesrelay_http_connections") <= 24, "no more than the port has places")
     lines = house.events("http.refused")
     assert len({line["client"] for line in lines}) <= 9
     assert len(lines) <= 3 * 9 * 2  # one for each peer, worker and minute
