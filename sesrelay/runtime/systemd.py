@@ -5,6 +5,7 @@ sd_listen_fds(3) and sd_notify(3), as far as a service needs them; without syste
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import MutableMapping
@@ -59,8 +60,9 @@ class Notifier:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            try:
-                sock.sendto(message.encode(), address)
-            except OSError:  # systemd is restarting: the next message will find it
-                return
+        # systemd restarts, or there is no descriptor left: the next message will find it, and no reload fails for it.
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+        ):
+            sock.sendto(message.encode(), address)

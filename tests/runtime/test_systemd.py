@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -44,6 +45,18 @@ def test_without_systemd_nothing_happens() -> None:
 
 def test_a_manager_that_is_gone_is_no_trouble(tmp_path: Path) -> None:
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}, 42).ready()
+
+
+def test_without_a_descriptor_left_nothing_fails_for_a_notice(manager: socket.socket) -> None:
+    told = notifier(manager)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        told.reloading(12.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    told.ready()
+    assert manager.recv(100) == b"READY=1"
 
 
 @pytest.mark.parametrize(("pid", "seconds"), [("42", 30.0), ("43", 0.0)])
