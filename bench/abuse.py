@@ -145,12 +145,15 @@ async def _connect(
 
 
 async def never_read(target: Target, number: int) -> None:
-    """Sends commands as fast as they are taken, and reads not one reply."""
-    _, writer = await _connect(target, number)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    """Sends commands as fast as they are taken, and reads not one reply; hung up on, it comes again."""
     while True:
-        writer.write(b"HELP\r\nNOOP\r\n" * 1000)
-        await writer.drain()
+        with contextlib.suppress(OSError):
+            _, writer = await _connect(target, number)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            while not writer.is_closing():
+                writer.write(b"HELP\r\nNOOP\r\n" * 1000)
+                await writer.drain()
+                await asyncio.sleep(STEP_SECONDS)
         await asyncio.sleep(STEP_SECONDS)
 
 
