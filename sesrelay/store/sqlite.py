@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from sesrelay.model import folder
+from sesrelay.model.message import MessageId
 from sesrelay.store.errors import DatabaseAway, DatabaseUnusable, SqliteTooOld, StorageFull, StoreError
 from sesrelay.store.hot_sqlite import SqliteHot
 from sesrelay.store.session import Session
@@ -35,6 +36,12 @@ CHECKPOINT_PAGES: Final = 4000
 """Of 4 KB: a checkpoint copies each page once, however often it was written since the last."""
 _CHECKED_EVERY_STATEMENTS: Final = 200
 _STATEMENTS_KEPT: Final = 512
+
+# Of whatever is no exact int, float or str the driver asks first how it wants to be stored, at five times the cost of
+# storing it. An answer ready at hand is cheap when it is given in C.
+sqlite.register_adapter(bytes, bytes)
+sqlite.register_adapter(MessageId, bytes)
+sqlite.register_adapter(type(None), {}.get)
 
 log = structlog.get_logger()
 
