@@ -7,17 +7,18 @@ swept when the process that wrote it is dead.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from zlib_ng.zlib_ng import crc32, crc32_combine
+
 from sesrelay.killpoints import reached
 from sesrelay.model.message import BodyLocation, NewMessage, SpooledBody
 from sesrelay.store import spool, sweep
 from sesrelay.store.segments import ROLL_OVER_OCTETS, SUFFIX, SYSTEM_DISK, Disk, Segment, read, sync_folder
-from sesrelay.store.spool import SpoolWriter, crc32_combine, put_header
+from sesrelay.store.spool import SpoolWriter, put_header
 from sesrelay.store.sweep import Signature
 
 BIG_SUFFIX: Final = ".message"
@@ -114,8 +115,8 @@ class Bodies:
             Path(spooled.path).rename(self._folder / name)
         except OSError as error:
             return error
-        crc32 = crc32_combine(zlib.crc32(spooled.header), spooled.body_crc32, spooled.body_length)
-        return BodyLocation(name, offset, len(spooled.header) + spooled.body_length, crc32)
+        checksum = crc32_combine(crc32(spooled.header), spooled.body_crc32, spooled.body_length)
+        return BodyLocation(name, offset, len(spooled.header) + spooled.body_length, checksum)
 
     def read(self, location: BodyLocation) -> bytes:
         """The bytes at ``location``. Any thread. BodyMissing, BodyDamaged; OSError when the disk fails.

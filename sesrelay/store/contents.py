@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
 from sqlalchemy import delete, select
+from zlib_ng.zlib_ng import crc32
 
 from sesrelay.model.clock import HOUR, Micros
 from sesrelay.model.message import BodyLocation, MessageId
@@ -23,7 +23,7 @@ def read_rows(tx: Transaction, message_id: MessageId, location: BodyLocation) ->
     if not chunks:
         raise BodyMissing(f"the body of {message_id} is not in the database")
     content = b"".join(bytes(chunk) for (chunk,) in chunks)
-    if len(content) != location.length or zlib.crc32(content) != location.crc32:
+    if len(content) != location.length or crc32(content) != location.crc32:
         raise BodyDamaged(f"the body of {message_id} in the database is damaged")
     return content
 

@@ -7,13 +7,13 @@ sync), everything else goes to segments and files. On PostgreSQL all bodies are 
 from __future__ import annotations
 
 import errno
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import structlog
+from zlib_ng.zlib_ng import crc32, crc32_combine
 
 from sesrelay.model.message import BodyLocation, SpooledBody
 from sesrelay.model.refusal import Refusal, Refused
@@ -22,7 +22,6 @@ from sesrelay.store.accepting import AcceptOrder, Placed
 from sesrelay.store.bodies import Bodies
 from sesrelay.store.errors import StoreError
 from sesrelay.store.hot import Hot, Row
-from sesrelay.store.spool import crc32_combine
 
 IN_ROWS_OCTETS: Final = 16 * 1024
 """A batch with no more than this keeps its bodies in the database."""
@@ -115,10 +114,10 @@ class RowPlacing(Placing):
         except StoreError as error:
             log.warning("a body could not be written", error=str(error))
             return Refused(Refusal.UNAVAILABLE)
-        crc32 = crc32_combine(zlib.crc32(content.header), content.body_crc32, content.body_length)
+        checksum = crc32_combine(crc32(content.header), content.body_crc32, content.body_length)
         length = len(content.header) + content.body_length
         spool.discard(content.path)
-        return Placed(order, BodyLocation("", 0, length, crc32), ())
+        return Placed(order, BodyLocation("", 0, length, checksum), ())
 
     def _write_rows(self, rows: list[Row]) -> None:
         self._write(lambda hot: hot.insert_bodies(rows))
@@ -145,7 +144,7 @@ def _octets(order: AcceptOrder) -> int:
 def _in_row(order: AcceptOrder) -> Placed:
     content = order.message.content
     assert isinstance(content, bytes)
-    return Placed(order, BodyLocation("", 0, len(content), zlib.crc32(content)), (content,))
+    return Placed(order, BodyLocation("", 0, len(content), crc32(content)), (content,))
 
 
 def _chunks(content: SpooledBody) -> Iterator[bytes]:

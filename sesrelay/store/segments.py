@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from zlib_ng.zlib_ng import crc32
 
 from sesrelay.killpoints import reached
 from sesrelay.model.message import BodyLocation
@@ -100,7 +101,7 @@ class Segment:
 
     def _locate(self, contents: Sequence[bytes]) -> Iterator[BodyLocation]:
         for content in contents:
-            yield BodyLocation(self.name, self.size, len(content), zlib.crc32(content))
+            yield BodyLocation(self.name, self.size, len(content), crc32(content))
             self.size += len(content)
 
     def _seal(self) -> None:
@@ -124,6 +125,6 @@ def read(folder: Path, location: BodyLocation) -> bytes:
         content = os.pread(descriptor, location.length, location.offset)
     finally:
         os.close(descriptor)
-    if len(content) != location.length or zlib.crc32(content) != location.crc32:
+    if len(content) != location.length or crc32(content) != location.crc32:
         raise BodyDamaged(f"{location.segment} is damaged at {location.offset}, {location.length} octets")
     return content

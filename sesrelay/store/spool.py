@@ -10,10 +10,11 @@ import contextlib
 import errno
 import mmap
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from zlib_ng.zlib_ng import crc32
 
 from sesrelay.model.message import SpooledBody
 from sesrelay.store.segments import SYSTEM_DISK, Disk, write_all
@@ -42,7 +43,7 @@ class SpoolWriter:
     def write(self, chunk: bytes | bytearray) -> None:
         """The next octets of the body. OSError: the disk is full or fails; discard."""
         write_all(self._descriptor, [chunk], self._disk)
-        self._crc32 = zlib.crc32(chunk, self._crc32)
+        self._crc32 = crc32(chunk, self._crc32)
         self._length += len(chunk)
 
     def finish(self) -> SpooledBody:
@@ -88,48 +89,3 @@ def put_header(spooled: SpooledBody, disk: Disk) -> int:
     finally:
         os.close(descriptor)
     return offset
-
-
-# CRC-32 as a polynomial over GF(2), bits reversed as zlib has them: the first coefficient is the highest bit.
-_POLYNOMIAL: Final = 0xEDB88320
-_ONE: Final = 0x80000000
-_X_TO_THE_8: Final = 0x00800000
-
-
-def crc32_combine(first: int, second: int, second_length: int) -> int:
-    """The CRC-32 of two strings put together, from that of each and the length of the second; reads neither."""
-    return _multiply(_x_to_the_8(second_length), first) ^ second
-
-
-def _x_to_the_8(times: int) -> int:
-    """x^(8 * times) modulo the polynomial: what ``times`` zero octets behind a string do to its CRC."""
-    power = _ONE
-    for square in _SQUARES:
-        if times & 1:
-            power = _multiply(square, power)
-        times >>= 1
-        if not times:
-            break
-    return power
-
-
-def _multiply(a: int, b: int) -> int:
-    """The product modulo the polynomial."""
-    product = 0
-    while a:
-        if a & _ONE:
-            product ^= b
-        a = (a << 1) & 0xFFFFFFFF
-        b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
-    return product
-
-
-def _squares() -> Iterator[int]:
-    square = _X_TO_THE_8
-    for _ in range(64):
-        yield square
-        square = _multiply(square, square)
-
-
-_SQUARES: Final = tuple(_squares())
-"""x^8, x^16, x^32 …: most of the work, and always the same."""
