@@ -41,6 +41,7 @@ UNIQUES_AT_ONCE: Final = 64
 """So many messages are named by what one call of the system's randomness gives."""
 BIG_BODY: Final = 65_536
 """The same for a message whose parts must be looked through."""
+_CLIENT: Final = Origin.CLIENT  # before Python 3.12 a member is looked up by a call
 _UUID_VERSION: Final = (0x4 << 76) | (0x2 << 62)
 _UUID_CHANCE: Final = (1 << 128) - 1 ^ (0xF << 76) ^ (0x3 << 62)
 
@@ -122,7 +123,7 @@ class Acceptance:
         judge: Judge | None = None
         candidate: acceptance.Candidate | None = None
         quota_units = 0
-        if submission.origin is Origin.CLIENT:
+        if submission.origin is _CLIENT:
             candidate = await self._candidate_of(submission, read, stamp.at)
             quota_units = candidate.quota_units
             judge = await self._advised(submission, candidate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sesrelay.model.clock import Micros
@@ -34,8 +35,7 @@ class MessageId(bytes):
         return cls(bytes.fromhex(digits))
 
     def __str__(self) -> str:
-        h = self.hex()
-        return f"{h[:16]}-{h[16:24]}-{h[24:28]}-{h[28:32]}-{h[32:36]}-{h[36:]}-000000"
+        return _written(self)
 
     __repr__ = __str__
 
@@ -43,6 +43,13 @@ class MessageId(bytes):
     def at(self) -> Micros:
         """When it was made, to the millisecond."""
         return int.from_bytes(self[2:8], "big") * 1000
+
+
+@lru_cache(maxsize=256)
+def _written(message_id: bytes) -> str:
+    """Asked for twice at least within milliseconds: for the header, and for the client."""
+    h = message_id.hex()
+    return f"{h[:16]}-{h[16:24]}-{h[24:28]}-{h[28:32]}-{h[32:36]}-{h[36:]}-000000"
 
 
 class Origin(StrEnum):

@@ -160,7 +160,7 @@ def rewrite(block: bytes, stamp: Stamp) -> Rewritten:
 def text(body: bytes, length: int = 1000) -> str:
     """A raw field body as text of one line, at most so long; octets that are not UTF-8 become U+FFFD."""
     beginning = body[: 8 * length]
-    if _CRLF in beginning:
+    if beginning.find(_CRLF) >= 0:  # as `in` first tries the line end as a number
         beginning = _FOLD.sub(b"", beginning)
     return beginning.decode("utf-8", "replace").strip()[:length]
 

@@ -32,6 +32,7 @@ LONGEST_AUTH_LINE: Final = 12_288
 
 _NOT_IN_COMMANDS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_IN_NAMES: Final = re.compile(r"[^\x21-\x7e]|[()<>\\\"]")
+_CLIENT: Final = Origin.CLIENT  # before Python 3.12 a member is looked up by a call
 _sender: Final = lru_cache(1024)(paths.parse)  # whoever sends much sends from the same few addresses
 _IGNORED_OF_MAIL: Final = frozenset({b"AUTH", b"RET", b"ENVID"})
 _IGNORED_OF_RCPT: Final = frozenset({b"NOTIFY", b"ORCPT"})
@@ -162,7 +163,7 @@ class Session:
         return Submission(
             account_id=self._login.account_id,
             region=self._region,
-            origin=Origin.CLIENT,
+            origin=_CLIENT,
             access_key_id=self._login.access_key_id,
             mail_from=self._mail_from,
             recipients=tuple(self._recipients),

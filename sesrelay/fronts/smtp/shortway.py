@@ -33,6 +33,10 @@ COMMANDS_IN_A_TURN: Final = 64
 """So many commands are answered before other connections get their turn (about half a millisecond)."""
 
 log = structlog.get_logger()
+# Before Python 3.12 a member is looked up by a call.
+_COMMAND: Final = Next.COMMAND
+_DATA: Final = Next.DATA
+_CLOSE: Final = Next.CLOSE
 _UNPRINTABLE: Final = re.compile(rb"[^\x20-\x7e]")
 
 
@@ -155,7 +159,7 @@ class ShortWay(Foundation):
                     reply, then, _ = decision
                     if reply:
                         out.append(reply)
-                    if then is not Next.COMMAND:
+                    if then is not _COMMAND:
                         self._enter(decision)
             turns -= 1
             if self._held & STOPPED or not turns:
@@ -236,10 +240,10 @@ class ShortWay(Foundation):
     def _enter(self, decision: Decision) -> None:
         """Does what a decision says besides its reply."""
         what = decision.next
-        if what is Next.DATA:
+        if what is _DATA:
             around = self._door.around
             self._body = BodyReader(self._door.bounds.message_octets, around.memory, around.spool)
-        elif what is Next.CLOSE:
+        elif what is _CLOSE:
             self._held |= CLOSING  # whoever sends the replies closes behind them
         elif decision.credentials is not None:
             self._held |= WAITING
@@ -249,7 +253,7 @@ class ShortWay(Foundation):
         """The reply of something that was awaited, and on with what came meanwhile."""
         if self._gone or self._held & CLOSING:
             return
-        if decision.next is Next.CLOSE:
+        if decision.next is _CLOSE:
             self._end(decision.reply)
             return
         self._write(decision.reply)
