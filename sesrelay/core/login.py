@@ -17,7 +17,7 @@ from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.rules import permission
 from sesrelay.rules.credentials import password_matches
 from sesrelay.store import secrets
-from sesrelay.store.credentials import StoredKey
+from sesrelay.store.credentials import FoundKey, StoredKey
 from sesrelay.store.errors import UnknownAccount
 from sesrelay.store.keyring import Keyring
 
@@ -31,9 +31,9 @@ _NOBODY: Final = "AKIA2222222222222222"
 class LoginStore(Protocol):
     """What logging in needs of the store."""
 
-    async def find_key(self, access_key_id: str) -> StoredKey | None: ...
+    async def find_key(self, access_key_id: str, region: str) -> FoundKey | None: ...
 
-    async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts: ...
+    async def facts(self, account_id: str, region: str, *, version: int) -> AccountFacts: ...
 
 
 class LoginDesk:
@@ -51,8 +51,8 @@ class LoginDesk:
         Raises Refused: BAD_CREDENTIALS, NOT_SUBSCRIBED, MAY_NOT_SEND, LOGIN_UNAVAILABLE.
         """
         try:
-            login = await self._login(access_key_id, password, region)
-            await self._check_permission(login, region, client_address)
+            login, version = await self._login(access_key_id, password, region)
+            await self._check_permission(login, region, client_address, version)
             return login
         except Refused:
             raise
@@ -60,38 +60,32 @@ class LoginDesk:
             log.exception("login unavailable", access_key_id=_sayable(access_key_id))
             raise Refused(Refusal.LOGIN_UNAVAILABLE) from trouble
 
-    async def _login(self, access_key_id: str, password: bytes, region: str) -> Login:
+    async def _login(self, access_key_id: str, password: bytes, region: str) -> tuple[Login, int]:
+        """Whose the key is, and the version of the facts that its account had then."""
         if self._keyring is None or self._nobody is None:
             raise Refused(Refusal.LOGIN_UNAVAILABLE)
         wanted = access_key_id if access_key_id.isascii() and access_key_id.isalnum() else ""
-        found = await self._store.find_key(wanted)
-        key = found or self._nobody
+        found = await self._store.find_key(wanted, region)
+        key = self._nobody if found is None else found.key
         secret = secrets.unseal(self._keyring, _TABLE, key.access_key_id, key.sealed).decode()
         matches = password_matches(secret, region, password)
         if found is None or not matches or key.status is not KeyStatus.ACTIVE:
             raise Refused(Refusal.BAD_CREDENTIALS)
-        return Login(key.account_id, key.user_name, key.access_key_id)
+        return Login(key.account_id, key.user_name, key.access_key_id), found.facts_version
 
-    async def _check_permission(self, login: Login, region: str, client_address: str) -> None:
-        """SMTP-14, CRED-5: only who has the right password learns why it is of no use. Facts that are a second old may
-        say yes; a no is given by fresh ones.
-        """
-        if await self._refusal(login, region, client_address, fresh=False) is not None:
-            refusal = await self._refusal(login, region, client_address, fresh=True)
-            if refusal is not None:
-                raise Refused(refusal)
-
-    async def _refusal(self, login: Login, region: str, client_address: str, *, fresh: bool) -> Refusal | None:
+    async def _check_permission(self, login: Login, region: str, client_address: str, version: int) -> None:
+        """SMTP-14, CRED-5: only who has the right password learns why it is of no use."""
         try:
-            facts = await self._store.facts(login.account_id, region, fresh=fresh)
+            facts = await self._store.facts(login.account_id, region, version=version)
         except UnknownAccount:
-            return Refusal.NOT_SUBSCRIBED
+            raise Refused(Refusal.NOT_SUBSCRIBED) from None
         if facts.closed:
-            return Refusal.NOT_SUBSCRIBED
+            raise Refused(Refusal.NOT_SUBSCRIBED)
         holder = facts.active_keys.get(login.access_key_id)
         if holder is None:  # taken back while we looked
-            return Refusal.BAD_CREDENTIALS
-        return None if permission.may_log_in(holder, facts, client_address) else Refusal.MAY_NOT_SEND
+            raise Refused(Refusal.BAD_CREDENTIALS)
+        if not permission.may_log_in(holder, facts, client_address):
+            raise Refused(Refusal.MAY_NOT_SEND)
 
 
 def _sayable(access_key_id: str) -> str:

@@ -12,7 +12,7 @@ from sesrelay.core.publish import Publishing, PublishStore
 from sesrelay.core.settle import SettleStore, Settling
 from sesrelay.core.telling import Telling
 from sesrelay.core.verifying import Verifying, VerifyStore
-from sesrelay.model.account import Login
+from sesrelay.model.account import AccountFacts, Login
 from sesrelay.model.clock import Clock
 from sesrelay.model.message import AttemptResult, MessageId, Settlement, Submission
 from sesrelay.rules.retries import DEFAULT, Schedule
@@ -21,6 +21,10 @@ from sesrelay.store.keyring import Keyring
 
 class RelayStore(AcceptStore, LoginStore, SettleStore, PublishStore, VerifyStore, Protocol):
     """What the verbs need of the store."""
+
+    async def facts(
+        self, account_id: str, region: str, *, fresh: bool = False, version: int | None = None
+    ) -> AccountFacts: ...
 
 
 class Relay:

@@ -26,14 +26,23 @@ class StoredKey:
     created_at: Micros
 
 
-def find_key(hot: Hot, access_key_id: str) -> StoredKey | None:
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """An access key, and what its account was at that moment."""
+
+    key: StoredKey
+    facts_version: int
+    """Of the account's facts in the region that was asked for; 0: there are none."""
+
+
+def find_key(hot: Hot, access_key_id: str, region: str) -> FoundKey | None:
     """The key with that id, whatever its status."""
-    row = hot.find_key(access_key_id)
+    row = hot.find_key(access_key_id, region)
     if row is None:
         return None
-    key_id, account_id, user_name, status, master_key_id, nonce, secret, created_at = row
+    key_id, account_id, user_name, status, master_key_id, nonce, secret, created_at, version = row
     sealed = Sealed(master_key_id, bytes(nonce), bytes(secret))
-    return StoredKey(key_id, account_id, user_name, KeyStatus(status), sealed, created_at)
+    return FoundKey(StoredKey(key_id, account_id, user_name, KeyStatus(status), sealed, created_at), version or 0)
 
 
 def key_exists(tx: Transaction, access_key_id: str) -> bool:

@@ -156,12 +156,15 @@ class Hot(ABC):
         )
         return {row[0] for row in rows}
 
-    def find_key(self, access_key_id: str) -> Row | None:
-        """(access key, account, user, status, master key, nonce, sealed secret, created_at) of a key."""
+    def find_key(self, access_key_id: str, region: str) -> Row | None:
+        """(access key, account, user, status, master key, nonce, sealed secret, created_at) of a key, and the
+        facts_version of its account in that region, NULL where there is none.
+        """
         rows = self.run(
-            "SELECT access_key_id, account_id, user_name, status, master_key_id, nonce, secret, created_at "
-            "FROM access_keys WHERE access_key_id = ?",
-            (access_key_id,),
+            "SELECT k.access_key_id, k.account_id, k.user_name, k.status, k.master_key_id, k.nonce, k.secret, "
+            "k.created_at, a.facts_version FROM access_keys k LEFT JOIN account_regions a "
+            "ON a.account_id = k.account_id AND a.region = ? WHERE k.access_key_id = ?",
+            (region, access_key_id),
         )
         return rows[0] if rows else None
 

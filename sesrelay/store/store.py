@@ -23,7 +23,7 @@ from sesrelay.store.accepting import Accepted, AcceptOrder
 from sesrelay.store.batch import Ours
 from sesrelay.store.bodies import Bodies
 from sesrelay.store.contents import delete_chunks, location_of, orphans, read_rows, segments_with_rows
-from sesrelay.store.credentials import StoredKey
+from sesrelay.store.credentials import FoundKey
 from sesrelay.store.database import Database, StoreOptions
 from sesrelay.store.engine import Engine
 from sesrelay.store.errors import CommitUnknown, DatabaseAway, StoreError
@@ -145,10 +145,19 @@ class Store:
     async def _hot(self, job: Callable[[Session, Micros], T]) -> T:
         return await self._engine.submit_job(job)  # type: ignore[no-any-return]
 
-    async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts:
-        """What acceptance must know; at most a second old, or as of now. UnknownAccount, StoreError."""
+    async def facts(
+        self, account_id: str, region: str, *, fresh: bool = False, version: int | None = None
+    ) -> AccountFacts:
+        """What acceptance must know; at most a second old, or as of now, or of that version or a later one.
+
+        UnknownAccount, StoreError.
+        """
         key = (account_id, region)
         known = self._ours.facts.get(key)
+        if version is not None:
+            if known is not None and known.version >= version > 0:
+                return known
+            fresh = True
         now = self._clock.monotonic()
         if known is not None and not fresh and now - self._facts_checked.get(key, float("-inf")) < FACTS_SECONDS:
             return known
@@ -163,9 +172,9 @@ class Store:
         self._facts_checked[key] = now
         return known
 
-    async def find_key(self, access_key_id: str) -> StoredKey | None:
-        """The access key as it is at this moment, whatever its status. StoreError."""
-        return await self._reader.point(lambda hot: credentials.find_key(hot, access_key_id))
+    async def find_key(self, access_key_id: str, region: str) -> FoundKey | None:
+        """The access key as it is at this moment, whatever its status, and the version of facts. StoreError."""
+        return await self._reader.point(lambda hot: credentials.find_key(hot, access_key_id, region))
 
     async def body(self, message_id: MessageId, location: BodyLocation) -> bytes:
         """The bytes of a message as it was accepted. BodyDamaged, StoreError, OSError."""

@@ -22,7 +22,7 @@ from sesrelay.model.message import (
 from sesrelay.model.policy import KeyHolder, PolicyDocument
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store.accepting import Accepted, AcceptOrder
-from sesrelay.store.credentials import StoredKey
+from sesrelay.store.credentials import FoundKey, StoredKey
 from sesrelay.store.errors import UnknownAccount
 
 REGION = "us-east-1"
@@ -89,17 +89,20 @@ class FakeStore:
         self.paced: set[int] = set()
         """Recipients by number that must wait although they could be claimed."""
 
-    async def facts(self, account_id: str, region: str, *, fresh: bool = False) -> AccountFacts:
+    async def facts(
+        self, account_id: str, region: str, *, fresh: bool = False, version: int | None = None
+    ) -> AccountFacts:
         if self.known is None:
             raise UnknownAccount("no such account")
-        if fresh and self.binding is not None:
+        if (fresh or (version or 0) > self.known.version) and self.binding is not None:
             self.known = self.binding
         return self.known
 
-    async def find_key(self, access_key_id: str) -> StoredKey | None:
+    async def find_key(self, access_key_id: str, region: str) -> FoundKey | None:
         if self.trouble:
             raise self.trouble
-        return self.keys.get(access_key_id)
+        key, now = self.keys.get(access_key_id), self.binding or self.known
+        return None if key is None else FoundKey(key, now.version if now else 0)
 
     async def accept(self, order: AcceptOrder) -> Accepted:
         if self.trouble:

@@ -102,8 +102,14 @@ async def test_who_may_never_send_from_here_is_told_so_after_the_right_password(
 async def test_a_permission_that_has_just_been_given_counts(desk: LoginDesk, store: FakeStore) -> None:
     store.known = facts(active_keys={KEY: holder(text(statement(action="ses:GetSendQuota")))})
     assert await refusal(desk, KEY, smtp_password(SECRET)) is Refusal.MAY_NOT_SEND
-    store.binding = facts()
+    store.binding = facts(version=2)
     assert await desk.login(KEY, smtp_password(SECRET).encode(), REGION)
+
+
+async def test_a_permission_that_has_just_been_taken_opens_no_more(desk: LoginDesk, store: FakeStore) -> None:
+    assert await desk.login(KEY, smtp_password(SECRET).encode(), REGION)
+    store.binding = facts(version=2, active_keys={KEY: holder(text(statement(action="ses:GetSendQuota")))})
+    assert await refusal(desk, KEY, smtp_password(SECRET)) is Refusal.MAY_NOT_SEND
 
 
 async def test_a_key_that_is_taken_back_while_it_is_looked_at_is_wrong(desk: LoginDesk, store: FakeStore) -> None:
@@ -113,7 +119,7 @@ async def test_a_key_that_is_taken_back_while_it_is_looked_at_is_wrong(desk: Log
 
 async def test_a_key_that_has_just_been_made_opens(desk: LoginDesk, store: FakeStore) -> None:
     store.known = facts(active_keys={})
-    store.binding = facts()
+    store.binding = facts(version=2)
     assert await desk.login(KEY, smtp_password(SECRET).encode(), REGION)
 
 

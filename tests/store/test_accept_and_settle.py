@@ -15,7 +15,7 @@ from sesrelay.model.clock import SECOND
 from sesrelay.model.message import Bounce, BounceType, Origin, RecipientState
 from sesrelay.model.refusal import Refusal, Refused
 from sesrelay.store import Store, credentials
-from sesrelay.store.credentials import StoredKey
+from sesrelay.store.credentials import FoundKey, StoredKey
 from sesrelay.store.schema import history, lanes, messages, outbox, recipients, statistics
 from sesrelay.store.secrets import Sealed
 from tests.clock import FakeClock
@@ -239,11 +239,12 @@ async def test_claims_of_a_caller_that_went_away_go_back_into_the_queue(store: S
 
 async def test_a_key_is_found_as_it_is_at_this_moment(store: Store, another: Callable[..., Any]) -> None:
     key = StoredKey(KEY, ACCOUNT, "mailer", KeyStatus.ACTIVE, Sealed("m1", b"nonce", b"secret"), 7)
-    assert await store.find_key(KEY) is None
+    assert await store.find_key(KEY, REGION) is None
     sibling = await another()
     await sibling.write(partial(credentials.insert_key, key=key))
-    assert await store.find_key(KEY) == key
+    assert await store.find_key(KEY, REGION) == FoundKey(key, 1)
+    assert await store.find_key(KEY, "eu-west-1") == FoundKey(key, 0)
     await sibling.write(partial(credentials.set_key_status, access_key_id=KEY, status=KeyStatus.INACTIVE))
-    found = await store.find_key(KEY)
+    found = await store.find_key(KEY, REGION)
     assert found is not None
-    assert found.status is KeyStatus.INACTIVE
+    assert found.key.status is KeyStatus.INACTIVE

@@ -144,6 +144,22 @@ async def test_cached_facts_are_at_most_a_second_old(store: Store, clock: FakeCl
     assert (await store.facts(ACCOUNT, REGION)).quota == 7
 
 
+async def test_facts_of_a_version_are_no_older_than_it(store: Store) -> None:
+    first = await store.facts(ACCOUNT, REGION)
+
+    def change(tx):
+        tx.change(update(account_regions).values(quota=7))
+        tx.bump_facts(ACCOUNT, REGION)
+
+    await store.write(change)
+    assert await store.facts(ACCOUNT, REGION, version=first.version) is first
+    second = await store.facts(ACCOUNT, REGION, version=first.version + 1)
+    assert second.quota == 7
+    assert await store.facts(ACCOUNT, REGION, version=first.version) is second
+    with pytest.raises(LookupError):
+        await store.facts(OTHER, REGION, version=0)
+
+
 async def test_facts_of_nobody_are_unknown(store: Store) -> None:
     with pytest.raises(LookupError):
         await store.facts(OTHER, REGION)
