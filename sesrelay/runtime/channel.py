@@ -1,13 +1,15 @@
 """The line between the supervisor and one worker: whole messages, some with descriptors, and the news of a death.
 
 A SOCK_SEQPACKET pair keeps the bounds of messages. When one end's process is gone, however it went, the other
-end hears it as the end of the line.
+end hears it as the end of the line. Descriptors for which the hearing process has no room are closed by the kernel: the
+message is heard without them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -81,13 +83,16 @@ class Channel:
     def _readable(self) -> None:
         while self._open:
             try:
-                data, fds, _, _ = socket.recv_fds(self._end, _LARGEST, _MOST_DESCRIPTORS)
+                data, fds, flags, _ = socket.recv_fds(self._end, _LARGEST, _MOST_DESCRIPTORS)
             except BlockingIOError:
                 return
             except OSError:
-                data, fds = b"", []
+                data, fds, flags = b"", [], 0
             if not data:
                 self.close()
                 self._ended()
                 return
+            if flags & socket.MSG_CTRUNC:  # some are missing, and nobody knows which
+                while fds:
+                    os.close(fds.pop())
             self._hear(json.loads(data), fds)

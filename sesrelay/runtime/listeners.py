@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from sesrelay.runtime.descriptors import NO_ROOM
 from sesrelay.runtime.plan import Door
 
 BACKLOG: Final = 4096
@@ -24,7 +25,11 @@ _Key = tuple[str, int, str]
 
 
 class DoorFault(Exception):  # noqa: N818 - its text is for people
-    """Why nobody can listen there, in one line with address and port."""
+    """Why nobody can listen there, in one line with address and port; ``passing``: something had run out."""
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
 
 
 @dataclass(slots=True)
@@ -148,7 +153,7 @@ def _bind(address: str, port: int, option: int) -> socket.socket:
 def _fault(address: str, port: int, error: OSError) -> DoorFault:
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
     hint = " (below 1024: CAP_NET_BIND_SERVICE or systemd sockets)" if error.errno == errno.EACCES else ""
-    return DoorFault(f"cannot listen on {address} port {port}: {reason}{hint}")
+    return DoorFault(f"cannot listen on {address} port {port}: {reason}{hint}", passing=error.errno in NO_ROOM)
 
 
 def _probe(address: str, port: int) -> None:
@@ -192,7 +197,7 @@ class Passer:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                if error.errno in NO_ROOM:
                     self._wait(1)
                 return
             if not self._give(connection):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+from pathlib import Path
 from typing import Any
 
 from sesrelay.runtime.channel import Channel, pair
@@ -66,5 +68,30 @@ def test_nothing_can_be_said_when_the_other_end_is_gone(runner: asyncio.Runner) 
         two.channel.close()
         await asyncio.wait_for(one.ended.wait(), 20)
         assert not one.channel.say("hello")
+
+    runner.run(story())
+
+
+def test_descriptors_for_which_there_is_no_room_are_left_out_whole(runner: asyncio.Runner) -> None:
+    async def story() -> None:
+        one, two = map(End, pair())
+        first, second = os.pipe()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(first)
+        os.close(lowest_free)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        one.channel.say("here", fds=[first, second])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
+        try:
+            await two.until(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert two.heard == [{"say": "here"}]
+        assert two.fds == []
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        os.close(first)
+        os.close(second)
+        one.channel.close()
+        two.channel.close()
 
     runner.run(story())
