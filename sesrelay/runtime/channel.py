@@ -8,6 +8,7 @@ message is heard without them.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -18,6 +19,9 @@ from typing import Any, Final
 _LARGEST: Final = 1 << 18
 _MOST_DESCRIPTORS: Final = 16
 _MOST_WAITING: Final = 10_000
+_NOT_NOW: Final = {errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
+"""No memory for a message, or too many descriptors on their way: said of the system, not of the other end."""
+_AGAIN_SECONDS: Final = 0.05
 
 Message = dict[str, Any]
 """What is said, by the key ``say``; the rest belongs to it. JSON, since it never leaves the machine's memory."""
@@ -59,12 +63,14 @@ class Channel:
         return True
 
     def close(self) -> None:
-        """No more; the other end hears it."""
+        """No more; the other end hears it. What was not sent yet is lost."""
         if self._open:
             self._open = False
             self._loop.remove_reader(self._end.fileno())
             self._loop.remove_writer(self._end.fileno())
             self._end.close()
+            while self._waiting:
+                self._waiting.popleft()[2]()
 
     def _writable(self) -> None:
         while self._waiting:
@@ -74,11 +80,16 @@ class Channel:
             except BlockingIOError:
                 self._loop.add_writer(self._end.fileno(), self._writable)
                 return
-            except OSError:  # the other end is gone; reading says so
-                pass
+            except OSError as error:
+                if error.errno in _NOT_NOW:
+                    self._loop.remove_writer(self._end.fileno())
+                    self._loop.call_later(_AGAIN_SECONDS, self._writable)
+                    return
+                # Else the other end is gone: reading says so.
             sent()
             self._waiting.popleft()
-        self._loop.remove_writer(self._end.fileno())
+        if self._open:
+            self._loop.remove_writer(self._end.fileno())
 
     def _readable(self) -> None:
         while self._open:

@@ -128,7 +128,7 @@ class Doors:
                 return OpenDoor(door, [sock], shared=True)
         if not any(opened.port == door.port for opened in self._open.values()):  # 0.0.0.0 in place of 127.0.0.1
             _probe(door.address, door.port)
-        return OpenDoor(door, [_listen(door.address, door.port)])
+        return OpenDoor(door, [_listen(door.address, door.port, socket.SO_REUSEPORT, BACKLOG)])
 
 
 def _bind(address: str, port: int, option: int) -> socket.socket:
@@ -159,18 +159,16 @@ def _fault(address: str, port: int, error: OSError) -> DoorFault:
 def _probe(address: str, port: int) -> None:
     """A port that another program, or another relay, listens on is a fault: SO_REUSEPORT alone would share it."""
     if port:
-        sock = _bind(address, port, 0)
-        try:
-            sock.listen(1)
-        except OSError as error:
-            raise DoorFault(f"cannot listen on {address} port {port}: {os.strerror(error.errno or 0)}") from None
-        finally:
-            sock.close()
+        _listen(address, port, 0, 1).close()
 
 
-def _listen(address: str, port: int) -> socket.socket:
-    sock = _bind(address, port, socket.SO_REUSEPORT)
-    sock.listen(BACKLOG)
+def _listen(address: str, port: int, option: int, backlog: int) -> socket.socket:
+    sock = _bind(address, port, option)
+    try:
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise _fault(address, port, error) from None
     return sock
 
 
