@@ -17,7 +17,7 @@ import click
 from sesrelay.core import policies as core
 from sesrelay.core.policies import Simulated
 from sesrelay.fronts.cli.output import columns, document, one_line, say
-from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
+from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_place, pass_session
 from sesrelay.model.clock import SECOND, Micros
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.policy import Owner, PolicyDocument
@@ -205,10 +205,8 @@ def _arn(_: click.Context, parameter: click.Parameter, given: str | None) -> str
 @click.option(
     "--resource", metavar="ARN", callback=_arn, help="The identity's ARN, in place of the one that covers the sender."
 )
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
 def simulate(
     session: Session,
     *,
@@ -221,8 +219,8 @@ def simulate(
     user_agent: str,
     at: Micros | None,
     resource: str | None,
-    account_id: str | None,
-    region: str | None,
+    account_id: str,
+    region: str,
     as_json: bool,
 ) -> None:
     """Say whether a user may do something, and which statement decides. What is not given is not known."""
@@ -236,8 +234,7 @@ def simulate(
         user_agent=user_agent,
         resource=resource,
     )
-    where = session.region(region)
-    decided = session.read(core.simulate, session.account(account_id), where, user_name, request)
+    decided = session.read(core.simulate, account_id, region, user_name, request)
     if as_json:
         document(_simulation(user_name, action, decided))
     else:
