@@ -13,9 +13,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from sesrelay.runtime import descriptors, node
 from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet, check_limit
@@ -27,6 +27,8 @@ from sesrelay.runtime.plan import Plan, PlanFault, read
 from sesrelay.runtime.status import Answer, StatusPort, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
 from sesrelay.runtime.tally import NodeTally
+
+T = TypeVar("T")
 
 DONE: Final = 0
 TRY_AGAIN: Final = 1
@@ -143,15 +145,7 @@ class Supervisor:
         check_limit(len(plan.doors))
         opened = self._doors.open(plan.doors, plan.workers) | self._doors.open([plan.metrics], 1)
         fresh = WorkerSet(plan, {name: door for name, door in opened.items() if name != "metrics"}, self._around)
-        starting = asyncio.ensure_future(fresh.start(first=first))
-        stopped = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            raise WorkerFault("stopped while starting", passing=True)
-        await starting
+        await self._unless_stopped(fresh.start(first=first))
         try:  # what may fail comes before the set counts
             places = {name: [door.door.address, door.port] for name, door in opened.items()}
             status = await self._status_on(opened["metrics"])
@@ -174,6 +168,18 @@ class Supervisor:
         self._notifier.ready()
         if previous:
             self._old = asyncio.create_task(self._let_finish(previous))
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of the work. Raises WorkerFault when a signal to stop comes before; then it is cancelled."""
+        working = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            raise WorkerFault("stopped while starting", passing=True)
+        return await working
 
     async def _let_finish(self, old: WorkerSet) -> None:
         ended = await old.drain(old.plan.drain_seconds)
@@ -236,7 +242,7 @@ class Supervisor:
         """A reload: the new configuration's workers take over, or everything stays and the log says why."""
         self._notifier.reloading(self._clock.monotonic())
         try:
-            plan = await read(self._config, self._clock)
+            plan = await self._unless_stopped(read(self._config, self._clock))
             if self._workers and plan.data_dir != self._workers.plan.data_dir:
                 raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
             await self._take_up(plan, first=False)
