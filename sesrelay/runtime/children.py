@@ -275,9 +275,12 @@ class WorkerSet:
         child.ready = False
         for caps in self._caps.values():
             caps.give_back(child.number)
+        self._forget(child)
+
+    def _forget(self, child: Child) -> None:
         try:
             self._around.gone(child.process.pid)
-        except OSError as error:  # its place is not to stay empty for that
+        except OSError as error:  # not even then is its place to stay empty
             self._around.log.warning("a dead worker's gauges stay", pid=child.process.pid, reason=str(error))
 
     def release(self, incarnations: list[str]) -> None:
@@ -328,6 +331,7 @@ class WorkerSet:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for child in self.children.values():
             child.channel.close()
+            self._forget(child)  # its keeper may not have come to it
         self._held.close()
         return [child.incarnation for child in self.children.values()]
 

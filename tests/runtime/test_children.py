@@ -78,13 +78,15 @@ def ready() -> asyncio.Future[None]:
 async def test_a_set_that_cannot_be_started_whole_leaves_nobody_behind(system: System) -> None:
     system.room = [True, False]
     clock = FakeClock()
-    starting = asyncio.create_task(workers(clock, 2).start(first=True))
+    gone: list[int] = []
+    starting = asyncio.create_task(workers(clock, 2, gone.append).start(first=True))
     while not starting.done():
         await clock.advance(0.1)
     with pytest.raises(WorkerFault, match="a worker could not be started: Resource temporarily unavailable") as fault:
         await starting
     assert fault.value.passing
     assert [process.returncode for process in system.started] == [-9]
+    assert gone == [Process.pid]
 
 
 async def test_a_dead_worker_is_replaced_as_soon_as_there_is_room(
