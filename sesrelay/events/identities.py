@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from sesrelay.events.identity_mail import Letterhead, identity_mail
+from sesrelay.events.telling import AT_ONCE, tell_each
 from sesrelay.model.message import MessageId, OutboxRow
 from sesrelay.model.notice import IdentityNotice
 
 log = structlog.get_logger()
-AT_ONCE: Final = 20
 
 
 class Notices(Protocol):
@@ -32,14 +32,8 @@ class IdentityTeller:
         self._letterhead = letterhead
 
     async def tell_due(self) -> int:
-        """Tells a batch of what is due now; how many there were. One that fails does not stop the others."""
-        due = await self._notices.due(AT_ONCE)
-        for row in due:
-            try:
-                await self._tell(row)
-            except Exception:
-                log.exception("identity mail not sent", outbox_id=row.outbox_id)
-        return len(due)
+        """Tells a batch of what is due now; how many there were."""
+        return await tell_each(await self._notices.due(AT_ONCE), self._tell, "identity mail not sent")
 
     async def _tell(self, row: OutboxRow) -> None:
         notice = await self._notices.notice(row)

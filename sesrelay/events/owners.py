@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from sesrelay.events.owner_mail import owner_mail
+from sesrelay.events.telling import AT_ONCE, tell_each
 from sesrelay.model.limits import OwnerNotice
 from sesrelay.model.message import MessageId, OutboxRow
 
 log = structlog.get_logger()
-AT_ONCE: Final = 20
-"""As many as can be told in the minute in which nobody else is given them."""
 
 
 class Notices(Protocol):
@@ -33,14 +32,8 @@ class OwnerTeller:
         self._service_domain = service_domain
 
     async def tell_due(self) -> int:
-        """Tells a batch of what is due now; how many there were. One that fails does not stop the others."""
-        due = await self._notices.due(AT_ONCE)
-        for row in due:
-            try:
-                await self._tell(row)
-            except Exception:
-                log.exception("owner not told", account_id=row.account_id)
-        return len(due)
+        """Tells a batch of what is due now; how many there were."""
+        return await tell_each(await self._notices.due(AT_ONCE), self._tell, "owner not told")
 
     async def _tell(self, row: OutboxRow) -> None:
         notice = self._notices.notice(row)

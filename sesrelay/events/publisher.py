@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import structlog
 
 from sesrelay.events.mail import bounce_mail
+from sesrelay.events.telling import AT_ONCE, tell_each
 from sesrelay.model.clock import Clock
 from sesrelay.model.message import MessageId, OutboxRow
 from sesrelay.model.notice import BounceNotice
@@ -15,8 +16,6 @@ from sesrelay.model.notice import BounceNotice
 log = structlog.get_logger()
 POLL_SECONDS: Final = 1.0
 TROUBLE_SECONDS: Final = 5.0
-AT_ONCE: Final = 20
-"""Bounces taken up together: as many as can be told in the minute in which nobody else is given them."""
 
 
 class Notices(Protocol):
@@ -67,16 +66,8 @@ class Publisher:
 
     async def publish_due(self) -> int:
         """Tells a batch of what is due now; how many there were. One that fails does not stop the others."""
-        return await self._bounces() + sum([await other.tell_due() for other in self._others])
-
-    async def _bounces(self) -> int:
-        due = await self._notices.due_bounces(AT_ONCE)
-        for row in due:
-            try:
-                await self._publish(row)
-            except Exception:
-                log.exception("bounce not told", message_id=str(row.message_id))
-        return len(due)
+        bounces = await tell_each(await self._notices.due_bounces(AT_ONCE), self._publish, "bounce not told")
+        return bounces + sum([await other.tell_due() for other in self._others])
 
     async def _publish(self, row: OutboxRow) -> None:
         notice = await self._notices.notice(row)

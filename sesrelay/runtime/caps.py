@@ -48,7 +48,8 @@ class NodeCaps:
         self._most_here = connections_here
         self._most_per_address = connections_per_address
         self._place = lru_cache(_KNOWN_ADDRESSES)(self._find_place)
-        self._counts = memoryview(mmap.mmap(fd, workers * _TABLE * _INTEGER)).cast("I")
+        self._memory = mmap.mmap(fd, workers * _TABLE * _INTEGER)
+        self._counts = memoryview(self._memory).cast("I")
 
     @staticmethod
     def memory(workers: int) -> int:
@@ -60,6 +61,11 @@ class NodeCaps:
             os.close(fd)
             raise
         return fd
+
+    def close(self) -> None:
+        """Counts no more. The map has a descriptor of its own, which goes with it; ``fd`` stays its maker's."""
+        self._counts.release()
+        self._memory.close()
 
     def admit(self, address: str) -> bool:
         """Counts a new session of this client, or says no. Who was admitted must ``leave`` once."""

@@ -1,13 +1,16 @@
 """The line between the supervisor and one worker: whole messages, some with descriptors, and the news of a death.
 
 A SOCK_SEQPACKET pair keeps the bounds of messages. When one end's process is gone, however it went, the other
-end hears it as the end of the line.
+end hears it as the end of the line. Descriptors for which the hearing process has no room are closed by the kernel: the
+message is heard without them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +19,9 @@ from typing import Any, Final
 _LARGEST: Final = 1 << 18
 _MOST_DESCRIPTORS: Final = 16
 _MOST_WAITING: Final = 10_000
+_NOT_NOW: Final = {errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
+"""No memory for a message, or too many descriptors on their way: said of the system, not of the other end."""
+_AGAIN_SECONDS: Final = 0.05
 
 Message = dict[str, Any]
 """What is said, by the key ``say``; the rest belongs to it. JSON, since it never leaves the machine's memory."""
@@ -57,12 +63,14 @@ class Channel:
         return True
 
     def close(self) -> None:
-        """No more; the other end hears it."""
+        """No more; the other end hears it. What was not sent yet is lost."""
         if self._open:
             self._open = False
             self._loop.remove_reader(self._end.fileno())
             self._loop.remove_writer(self._end.fileno())
             self._end.close()
+            while self._waiting:
+                self._waiting.popleft()[2]()
 
     def _writable(self) -> None:
         while self._waiting:
@@ -72,22 +80,30 @@ class Channel:
             except BlockingIOError:
                 self._loop.add_writer(self._end.fileno(), self._writable)
                 return
-            except OSError:  # the other end is gone; reading says so
-                pass
+            except OSError as error:
+                if error.errno in _NOT_NOW:
+                    self._loop.remove_writer(self._end.fileno())
+                    self._loop.call_later(_AGAIN_SECONDS, self._writable)
+                    return
+                # Else the other end is gone: reading says so.
             sent()
             self._waiting.popleft()
-        self._loop.remove_writer(self._end.fileno())
+        if self._open:
+            self._loop.remove_writer(self._end.fileno())
 
     def _readable(self) -> None:
         while self._open:
             try:
-                data, fds, _, _ = socket.recv_fds(self._end, _LARGEST, _MOST_DESCRIPTORS)
+                data, fds, flags, _ = socket.recv_fds(self._end, _LARGEST, _MOST_DESCRIPTORS)
             except BlockingIOError:
                 return
             except OSError:
-                data, fds = b"", []
+                data, fds, flags = b"", [], 0
             if not data:
                 self.close()
                 self._ended()
                 return
+            if flags & socket.MSG_CTRUNC:  # some are missing, and nobody knows which
+                while fds:
+                    os.close(fds.pop())
             self._hear(json.loads(data), fds)

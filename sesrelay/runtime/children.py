@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, cycle
 from pathlib import Path
 from typing import Final
 
 from sesrelay.model.clock import Clock
+from sesrelay.runtime import descriptors
 from sesrelay.runtime.caps import NodeCaps
 from sesrelay.runtime.channel import Channel, Message, pair
 from sesrelay.runtime.listeners import OpenDoor
@@ -29,7 +31,9 @@ from sesrelay.runtime.plan import Plan
 START_SECONDS: Final = 60
 """A worker that is not ready by then is given up."""
 SILENCE_SECONDS: Final = 60
-"""A worker whose loop has not turned for so long is killed: it renews nothing and answers nobody."""
+"""A worker whose loop has not turned for so long is killed: it renews nothing and answers nobody. Nor does one that is
+not ready by then.
+"""
 _LONG_LIFE_SECONDS: Final = 60
 _LONGEST_WAIT_SECONDS: Final = 30
 _GRACE_SECONDS: Final = 2
@@ -42,6 +46,14 @@ class WorkerFault(Exception):  # noqa: N818 - its text is for people
     def __init__(self, text: str, *, passing: bool) -> None:
         super().__init__(text)
         self.passing = passing
+
+
+def check_limit(listeners: int) -> None:
+    """Raises WorkerFault when workers with so many listeners would have too few file descriptors to serve anybody."""
+    limit, least = descriptors.limit(), descriptors.for_worker(listeners)
+    if limit < least:
+        text = f"a process may have {limit} files open here, and a worker needs {least}: raise the limit"
+        raise WorkerFault(f"{text} (LimitNOFILE= of the unit, or ulimit -n)", passing=False)
 
 
 def wait_before_restart(short_lives: int) -> float:
@@ -58,13 +70,12 @@ class Child:
     process: subprocess.Popen[bytes]
     started_at: float
     heard_at: float
-    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    channel: Channel
+    hung_up: asyncio.Event
     """Its end of the channel is closed: it has ended, or is about to."""
     ready: bool = False
     store_in_reach: bool = True
     fault: str = ""
-    fault_is_passing: bool = True
-    channel: Channel = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,37 +104,51 @@ class WorkerSet:
         self._doors = doors
         self._around = around
         self._caps_key = around.chance(16)
-        self._caps = self._counts()
+        self._caps: dict[str, NodeCaps] = {}
+        self._held = self._memory()
+        """Closed at the end of the set."""
         self._unreleased: list[str] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._turns = cycle(range(plan.workers))
 
-    def _counts(self) -> dict[str, NodeCaps]:
-        """Of the connections of each front, over all workers; workers know the bounds. Raises WorkerFault."""
-        caps: dict[str, NodeCaps] = {}
-        with contextlib.ExitStack() as unless_made:
+    def _memory(self) -> contextlib.ExitStack:
+        """Makes what lies in memory that all workers see: the counts of connections of each front, whose bounds workers
+        know, and the settings, which may be longer than a message of the channel. Raises WorkerFault.
+        """
+        with contextlib.ExitStack() as held:
             try:
                 for front in ("smtp", "http"):
                     fd = NodeCaps.memory(self.plan.workers)
-                    unless_made.callback(os.close, fd)
-                    caps[front] = NodeCaps(
+                    held.callback(os.close, fd)
+                    caps = self._caps[front] = NodeCaps(
                         *(fd, self.plan.workers, 0, self._caps_key),
                         connections=0,
                         connections_per_address=0,
                         connections_here=0,
                     )
+                    held.callback(caps.close)
+                self._settings_fd = os.memfd_create("sesrelay-settings")
+                held.callback(os.close, self._settings_fd)
+                with open(self._settings_fd, "wb", closefd=False) as file:
+                    file.write(json.dumps(self.plan.settings).encode())
             except OSError as error:
                 reason = f"{error.strerror}: file descriptors or memory of this machine have run out"
-                raise WorkerFault(f"the workers' connections cannot be counted: {reason}", passing=True) from None
-            unless_made.pop_all()
-        return caps
+                raise WorkerFault(f"there is no memory for what workers share: {reason}", passing=True) from None
+            return held.pop_all()
 
     async def start(self, *, first: bool) -> None:
         """Returns when all are ready. Raises WorkerFault with the first one's reason; then none is left.
 
         ``first``: no other set of this node is alive, so claims of any older incarnation of it are free.
         """
+        try:
+            await self._start(first=first)
+        except BaseException:
+            await self.end()
+            raise
+
+    async def _start(self, *, first: bool) -> None:
         loop = asyncio.get_running_loop()
         started: list[asyncio.Future[None]] = [loop.create_future() for _ in range(self.plan.workers)]
         names = [self._name(number) for number in range(self.plan.workers)]
@@ -135,14 +160,9 @@ class WorkerSet:
             async with asyncio.timeout(START_SECONDS):
                 await asyncio.gather(*started)
         except TimeoutError:
-            await self.end()
             raise WorkerFault(f"the workers were not ready within {START_SECONDS} seconds", passing=True) from None
         except OSError as error:
-            await self.end()
             raise WorkerFault(f"a worker could not be started: {error.strerror}", passing=True) from None
-        except WorkerFault:
-            await self.end()
-            raise
 
     async def _keep(self, child: Child, started: asyncio.Future[None]) -> None:
         """Keeps a worker alive in this place. Gives up only before the first one was ready."""
@@ -151,11 +171,8 @@ class WorkerSet:
             await child.hung_up.wait()
             await self._bury(child)
             if not started.done():
-                text = child.fault or f"a worker ended while starting ({_how(child)})"
-                started.set_exception(WorkerFault(text, passing=child.fault_is_passing))
-                started.exception()  # looked at by the first only: one reason is enough
-                return
-            if self._stopping.is_set():
+                _give_up(started, WorkerFault(f"a worker ended while starting ({_how(child)})", passing=True))
+            if self._stopping.is_set() or started.cancelled() or started.exception():
                 return
             self.release([child.incarnation])
             lived = self._around.clock.monotonic() - child.started_at
@@ -193,13 +210,15 @@ class WorkerSet:
     def _spawn(self, number: int, incarnation: str, started: asyncio.Future[None], live: list[str]) -> Child:
         """``live``: every incarnation of this node that is not dead, for the one who frees what the others held."""
         ours, theirs = pair()
+        hung_up = asyncio.Event()
+        channel = Channel(ours, lambda message, _: self._hear(self.children[number], message, started), hung_up.set)
         sockets = {
             name: [sock.fileno() for sock in door.of(number, self.plan.workers)]
             for name, door in self._doors.items()
             if not door.shared
         }
         with contextlib.ExitStack() as unless_started, theirs:
-            unless_started.callback(ours.close)
+            unless_started.callback(channel.close)
             process = subprocess.Popen(
                 [sys.executable, "-m", "sesrelay.runtime.worker", str(theirs.fileno())],
                 pass_fds=[
@@ -207,6 +226,7 @@ class WorkerSet:
                     *(caps.fd for caps in self._caps.values()),
                     self._around.lock_fd,
                     self._around.tally_fd,
+                    self._settings_fd,
                     *chain(*sockets.values()),
                 ],
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._around.metrics_dir)},
@@ -214,9 +234,8 @@ class WorkerSet:
             )
             unless_started.pop_all()
         now = self._around.clock.monotonic()
-        child = self.children[number] = Child(number, incarnation, process, started_at=now, heard_at=now)
-        child.channel = Channel(ours, lambda message, _: self._hear(child, message, started), child.hung_up.set)
-        child.channel.say(
+        child = self.children[number] = Child(number, incarnation, process, now, now, channel, hung_up)
+        channel.say(
             "start",
             number=number,
             workers=self.plan.workers,
@@ -229,7 +248,7 @@ class WorkerSet:
             caps_key=self._caps_key.hex(),
             tally_fd=self._around.tally_fd,
             tally_key=self._around.tally_key.hex(),
-            settings=self.plan.settings,
+            settings_fd=self._settings_fd,
         )
         return child
 
@@ -241,7 +260,9 @@ class WorkerSet:
                 if not started.done():
                     started.set_result(None)
             case {"say": "fault", "text": text, "passing": passing}:
-                child.fault, child.fault_is_passing = text, passing
+                child.fault = text
+                if not started.done():  # at once: the process may need long for its end
+                    _give_up(started, WorkerFault(text, passing=passing))
             case {"say": "heart", "store": in_reach}:
                 child.store_in_reach = in_reach
             case {"say": "released", "incarnations": incarnations}:
@@ -254,7 +275,13 @@ class WorkerSet:
         child.ready = False
         for caps in self._caps.values():
             caps.give_back(child.number)
-        self._around.gone(child.process.pid)
+        self._forget(child)
+
+    def _forget(self, child: Child) -> None:
+        try:
+            self._around.gone(child.process.pid)
+        except OSError as error:  # not even then is its place to stay empty
+            self._around.log.warning("a dead worker's gauges stay", pid=child.process.pid, reason=str(error))
 
     def release(self, incarnations: list[str]) -> None:
         """Has the claims of dead incarnations freed at once by a living worker, else by the next that starts."""
@@ -275,7 +302,7 @@ class WorkerSet:
         """Ends workers whose loop stands still; they are replaced like any dead one."""
         now = self._around.clock.monotonic()
         for child in self.children.values():
-            if child.ready and now - child.heard_at > SILENCE_SECONDS:
+            if child.process.returncode is None and now - child.heard_at > SILENCE_SECONDS:
                 self._around.log.error("worker is silent; killing it", worker=child.number, pid=child.process.pid)
                 child.process.kill()
 
@@ -304,14 +331,19 @@ class WorkerSet:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for child in self.children.values():
             child.channel.close()
-        while self._caps:
-            os.close(self._caps.popitem()[1].fd)
+            self._forget(child)  # its keeper may not have come to it
+        self._held.close()
         return [child.incarnation for child in self.children.values()]
 
     async def _all_gone(self, seconds: float) -> None:
         end = self._around.clock.monotonic() + seconds
         while self._around.clock.monotonic() < end and any(c.process.poll() is None for c in self.children.values()):
             await self._around.clock.sleep(0.01)
+
+
+def _give_up(started: asyncio.Future[None], fault: WorkerFault) -> None:
+    started.set_exception(fault)
+    started.exception()  # looked at by the first only: one reason is enough
 
 
 def _how(child: Child) -> str:

@@ -8,6 +8,7 @@ clients do, mail comes in.
 
 from __future__ import annotations
 
+import errno
 import re
 import resource
 from contextlib import suppress
@@ -18,6 +19,8 @@ ENOUGH: Final = 1 << 20
 """Some systems allow a thousand million, for which programs that close them all would need minutes."""
 KEPT: Final = 64
 """Of a small limit, for listeners, database and log."""
+NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT}
+"""What the system says when something has run out: it may be there again later."""
 _FILE: Final = Path("/proc/self/limits")
 _SOFT: Final = re.compile(r"^Max open files +(\d+)", re.MULTILINE)
 
@@ -38,6 +41,11 @@ def limit() -> int:
     except OSError:
         found = None
     return int(found[1]) if found else ENOUGH
+
+
+def for_worker(listeners: int) -> int:
+    """How many a worker has to be allowed: with less it could start, and then serve nobody."""
+    return KEPT + listeners
 
 
 def for_sessions(limit: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from sesrelay.runtime.descriptors import NO_ROOM
 from sesrelay.runtime.plan import Door
 
 BACKLOG: Final = 4096
@@ -24,7 +25,11 @@ _Key = tuple[str, int, str]
 
 
 class DoorFault(Exception):  # noqa: N818 - its text is for people
-    """Why nobody can listen there, in one line with address and port."""
+    """Why nobody can listen there, in one line with address and port; ``passing``: something had run out."""
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
 
 
 @dataclass(slots=True)
@@ -123,7 +128,7 @@ class Doors:
                 return OpenDoor(door, [sock], shared=True)
         if not any(opened.port == door.port for opened in self._open.values()):  # 0.0.0.0 in place of 127.0.0.1
             _probe(door.address, door.port)
-        return OpenDoor(door, [_listen(door.address, door.port)])
+        return OpenDoor(door, [_listen(door.address, door.port, socket.SO_REUSEPORT, BACKLOG)])
 
 
 def _bind(address: str, port: int, option: int) -> socket.socket:
@@ -148,24 +153,22 @@ def _bind(address: str, port: int, option: int) -> socket.socket:
 def _fault(address: str, port: int, error: OSError) -> DoorFault:
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
     hint = " (below 1024: CAP_NET_BIND_SERVICE or systemd sockets)" if error.errno == errno.EACCES else ""
-    return DoorFault(f"cannot listen on {address} port {port}: {reason}{hint}")
+    return DoorFault(f"cannot listen on {address} port {port}: {reason}{hint}", passing=error.errno in NO_ROOM)
 
 
 def _probe(address: str, port: int) -> None:
     """A port that another program, or another relay, listens on is a fault: SO_REUSEPORT alone would share it."""
     if port:
-        sock = _bind(address, port, 0)
-        try:
-            sock.listen(1)
-        except OSError as error:
-            raise DoorFault(f"cannot listen on {address} port {port}: {os.strerror(error.errno or 0)}") from None
-        finally:
-            sock.close()
+        _listen(address, port, 0, 1).close()
 
 
-def _listen(address: str, port: int) -> socket.socket:
-    sock = _bind(address, port, socket.SO_REUSEPORT)
-    sock.listen(BACKLOG)
+def _listen(address: str, port: int, option: int, backlog: int) -> socket.socket:
+    sock = _bind(address, port, option)
+    try:
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise _fault(address, port, error) from None
     return sock
 
 
@@ -192,7 +195,7 @@ class Passer:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                if error.errno in NO_ROOM:
                     self._wait(1)
                 return
             if not self._give(connection):

@@ -6,21 +6,27 @@ by the new program. ``python -m sesrelay.runtime.plan FILE`` prints the plan, or
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from sesrelay.model.clock import Clock
+
+CHECK_SECONDS: Final = 60
+"""A check that has no result by then is given up."""
+_LOOK_SECONDS: Final = 0.01
 
 
 class PlanFault(Exception):  # noqa: N818 - its lines are for people
-    """The configuration is not fit to start on: every fault as a line."""
+    """The configuration is not fit to start on: every fault as a line; ``passing``: it could not be checked."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], *, passing: bool = False) -> None:
         super().__init__("\n".join(lines))
-        self.lines = lines
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +52,14 @@ class Plan:
     """All of it, for the workers."""
 
 
-async def read(config: Path) -> Plan:
-    """Has the file checked and returns its plan. Raises PlanFault."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sesrelay.runtime.plan", str(config)), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
+async def read(config: Path, clock: Clock) -> Plan:
+    """Has the file checked and returns its plan. Raises PlanFault, OSError."""
+    status, output = await _run([sys.executable, "-m", "sesrelay.runtime.plan", str(config)], clock)
     try:
         answer = json.loads(output)
     except ValueError:
-        raise PlanFault([f"{config}: the check of the configuration ended with {process.returncode}"]) from None
+        end = f"took longer than {CHECK_SECONDS} seconds" if status is None else f"ended with {status}"
+        raise PlanFault([f"{config}: the check of the configuration {end}"], passing=True) from None
     if "faults" in answer:
         raise PlanFault(answer["faults"])
     return Plan(
@@ -66,6 +70,27 @@ async def read(config: Path) -> Plan:
         drain_seconds=answer["drain_seconds"],
         settings=answer["settings"],
     )
+
+
+async def _run(command: list[str], clock: Clock) -> tuple[int | None, bytes]:
+    """Its exit status, None when it was too slow, and what it wrote.
+
+    Once the process runs nothing is needed any more that may have run out. (asyncio's own subprocesses need a thread
+    or a descriptor then, and are left behind without.)
+    """
+    with os.fdopen(os.memfd_create("sesrelay-plan"), "r+b") as output:
+        end = clock.monotonic() + CHECK_SECONDS
+        process = subprocess.Popen(command, stdout=output)  # noqa: ASYNC220 - returns when the process is there
+        try:
+            while process.poll() is None:
+                if clock.monotonic() > end:
+                    return None, b""
+                await clock.sleep(_LOOK_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+        output.seek(0)
+        return process.returncode, output.read()
 
 
 def _answer(config: Path) -> dict[str, Any]:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from sesrelay.runtime import descriptors, node
-from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet
+from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet, check_limit
 from sesrelay.runtime.clock import SystemClock, chance, system_clock
 from sesrelay.runtime.complaints import Complaints
 from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
@@ -29,6 +28,8 @@ from sesrelay.runtime.status import Answer, StatusPort, text
 from sesrelay.runtime.systemd import Notifier, passed_sockets
 from sesrelay.runtime.tally import NodeTally
 
+T = TypeVar("T")
+
 DONE: Final = 0
 TRY_AGAIN: Final = 1
 """What stood in the way may pass by itself: the database is away, the disk is full."""
@@ -36,7 +37,6 @@ CANNOT_START: Final = 2
 
 _LOOK_SECONDS: Final = 1.0
 _LEFTOVERS_SECONDS: Final = 30.0
-_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT}
 
 
 def serve(config: Path) -> NoReturn:
@@ -65,11 +65,12 @@ class Supervisor:
         self._status: asyncio.Server | None = None
         self._collect: Callable[[], bytes] = bytes
         self._around: Surroundings | None = None
+        self._metrics_dir: Path | None = None
 
     async def run(self) -> int:
         """Until a signal says stop; returns the exit status. A fault before ``ready`` is one line on stderr."""
         try:
-            plan = await read(self._config)
+            plan = await read(self._config, self._clock)
             lock_fd = await self._lock(plan.data_dir)
             self._listen_to_signals()
             self._around = self._surroundings(plan.data_dir, lock_fd)
@@ -79,6 +80,7 @@ class Supervisor:
                 for line in _words(fault).splitlines():
                     print(f"sesrelay: {line}", file=sys.stderr, flush=True)  # noqa: T201
             self._doors.close()
+            self._forget_metrics()
             if self._stop.is_set():
                 return DONE
             return TRY_AGAIN if _may_pass(fault) else CANNOT_START
@@ -104,7 +106,7 @@ class Supervisor:
 
     def _surroundings(self, data_dir: Path, lock_fd: int) -> Surroundings:
         try:
-            folder = node.metrics_folder(data_dir, os.environ.get("RUNTIME_DIRECTORY", ""))
+            folder = self._metrics_dir = node.metrics_folder(data_dir, os.environ.get("RUNTIME_DIRECTORY", ""))
         except OSError as error:
             raise node.NodeFault(f"the data folder {data_dir} cannot be used: {error.strerror}") from None
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
@@ -140,18 +142,10 @@ class Supervisor:
     async def _take_up(self, plan: Plan, *, first: bool) -> None:
         """Starts a set on this plan and makes it the one that counts. Raises a fault and then changes nothing."""
         assert self._around
+        check_limit(len(plan.doors))
         opened = self._doors.open(plan.doors, plan.workers) | self._doors.open([plan.metrics], 1)
         fresh = WorkerSet(plan, {name: door for name, door in opened.items() if name != "metrics"}, self._around)
-        starting = asyncio.ensure_future(fresh.start(first=first))
-        stopped = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            await fresh.end()
-            raise WorkerFault("stopped while starting", passing=True)
-        await starting
+        await self._unless_stopped(fresh.start(first=first))
         try:  # what may fail comes before the set counts
             places = {name: [door.door.address, door.port] for name, door in opened.items()}
             status = await self._status_on(opened["metrics"])
@@ -174,6 +168,18 @@ class Supervisor:
         self._notifier.ready()
         if previous:
             self._old = asyncio.create_task(self._let_finish(previous))
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of the work. Raises WorkerFault when a signal to stop comes before; then it is cancelled."""
+        working = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            raise WorkerFault("stopped while starting", passing=True)
+        return await working
 
     async def _let_finish(self, old: WorkerSet) -> None:
         ended = await old.drain(old.plan.drain_seconds)
@@ -236,7 +242,7 @@ class Supervisor:
         """A reload: the new configuration's workers take over, or everything stays and the log says why."""
         self._notifier.reloading(self._clock.monotonic())
         try:
-            plan = await read(self._config)
+            plan = await self._unless_stopped(read(self._config, self._clock))
             if self._workers and plan.data_dir != self._workers.plan.data_dir:
                 raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
             await self._take_up(plan, first=False)
@@ -264,9 +270,12 @@ class Supervisor:
         hurried.cancel()
         if self._status:
             self._status.close()
-        if self._around:
-            shutil.rmtree(self._around.metrics_dir, ignore_errors=True)
+        self._forget_metrics()
         self._log.info("stopped")
+
+    def _forget_metrics(self) -> None:
+        if self._metrics_dir:
+            shutil.rmtree(self._metrics_dir, ignore_errors=True)
 
     async def _drain_current(self) -> None:
         if self._workers:
@@ -278,7 +287,7 @@ def _words(fault: Exception) -> str:
     if not isinstance(fault, OSError):
         return str(fault)
     place = f" ({fault.filename})" if fault.filename else ""
-    if fault.errno in _NO_ROOM:
+    if fault.errno in descriptors.NO_ROOM:
         return f"this machine has no room for it: {fault.strerror}{place}"
     return f"the system refuses: {fault.strerror or fault}{place}"
 
@@ -286,8 +295,8 @@ def _words(fault: Exception) -> str:
 def _may_pass(fault: Exception) -> bool:
     """Whether it may work later by itself."""
     if isinstance(fault, OSError):
-        return fault.errno in _NO_ROOM
-    return isinstance(fault, WorkerFault) and fault.passing
+        return fault.errno in descriptors.NO_ROOM
+    return isinstance(fault, PlanFault | DoorFault | WorkerFault) and fault.passing
 
 
 def main() -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import os
 import signal
 import socket
 import sys
@@ -78,7 +80,10 @@ class Worker:
             case {"say": "release", "incarnations": incarnations}:
                 self._run(self._release(incarnations))
             case {"say": "client", "door": name}:
-                self._run(self._take_client(name, socket.socket(fileno=fds[0])))
+                if fds:
+                    self._run(self._take_client(name, socket.socket(fileno=fds[0])))
+                else:
+                    log.warning("no file descriptor for a connection: it was closed", door=name)
 
     def _orphaned(self) -> None:
         if not self._started.done():
@@ -97,7 +102,7 @@ class Worker:
     async def live(self) -> int:
         """The whole life; the exit status."""
         order = await self._started
-        settings = Settings.model_validate(order["settings"])
+        settings = _settings(order["settings_fd"])
         logs.configure(self._clock, process=f"worker-{order['number']}")
         try:
             parts = await self._start(order, settings)
@@ -234,6 +239,13 @@ class Worker:
         except TimeoutError:
             log.warning("deliveries were still under way; their claims are freed by others")
         self._metrics.flush(0, 0)  # what was counted since the last second
+
+
+def _settings(fd: int) -> Settings:
+    """Read without moving in the file: all workers share the place where the next read would begin."""
+    text = os.pread(fd, os.fstat(fd).st_size, 0)
+    os.close(fd)
+    return Settings.model_validate(json.loads(text))
 
 
 def _caps(order: Message, front: str, bounds: Smtp | Http, connections_here: int, most_per_address: int) -> NodeCaps:

@@ -21,6 +21,8 @@ from typing import Any
 import psutil
 import yaml
 
+from sesrelay.runtime import node
+
 SENDER = "first@sesrelay.localhost"
 SIMULATOR = "success@simulator.amazonses.com"
 PATIENCE = 60.0
@@ -155,6 +157,7 @@ class House:
         if self.process and self.process.poll() is None:
             self.kill(*self.workers(), psutil.Process(self.process.pid))
             self.process.wait(PATIENCE)
+        shutil.rmtree(node.metrics_folder(self.data, ""))  # who is killed leaves it in memory
 
     def port(self, name: str) -> int:
         return int(json.loads((self.data / "run" / "ports.json").read_text())[name][1])

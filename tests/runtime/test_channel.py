@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import resource
+import socket
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sesrelay.runtime.channel import Channel, pair
 
@@ -66,5 +72,77 @@ def test_nothing_can_be_said_when_the_other_end_is_gone(runner: asyncio.Runner) 
         two.channel.close()
         await asyncio.wait_for(one.ended.wait(), 20)
         assert not one.channel.say("hello")
+
+    runner.run(story())
+
+
+def test_descriptors_for_which_there_is_no_room_are_left_out_whole(runner: asyncio.Runner) -> None:
+    async def story() -> None:
+        one, two = map(End, pair())
+        first, second = os.pipe()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(first)
+        os.close(lowest_free)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        one.channel.say("here", fds=[first, second])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
+        try:
+            await two.until(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert two.heard == [{"say": "here"}]
+        assert two.fds == []
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        os.close(first)
+        os.close(second)
+        one.channel.close()
+        two.channel.close()
+
+    runner.run(story())
+
+
+def test_what_the_system_has_no_room_for_now_is_sent_later(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [errno.ENOBUFS, errno.ETOOMANYREFS]
+
+    def send(*arguments: Any) -> int:
+        if refusals:
+            raise OSError(refusals.pop(), "not now")
+        return send_fds(*arguments)
+
+    send_fds = socket.send_fds
+    monkeypatch.setattr(socket, "send_fds", send)
+
+    async def story() -> None:
+        one, two = map(End, pair())
+        sent: list[int] = []
+        for number in range(3):
+            assert one.channel.say("count", number=number, sent=lambda number=number: sent.append(number))
+        assert sent == []
+        await two.until(3)
+        assert [message["number"] for message in two.heard] == sent == [0, 1, 2]
+        one.channel.close()
+        two.channel.close()
+
+    runner.run(story())
+
+
+def test_descriptors_that_were_not_sent_are_given_up_with_the_line(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(*_: Any) -> int:
+        raise OSError(errno.ENOBUFS, "not now")
+
+    monkeypatch.setattr(socket, "send_fds", send)
+
+    async def story() -> None:
+        one, two = map(End, pair())
+        reading, writing = os.pipe()
+        one.channel.say("here", fds=[writing], sent=lambda: os.close(writing))
+        one.channel.close()
+        assert os.read(reading, 100) == b""
+        os.close(reading)
+        two.channel.close()
 
     runner.run(story())

@@ -164,6 +164,19 @@ def test_a_reload_for_which_there_are_no_descriptors_changes_nothing_and_says_so
     assert house.stop() == 0
 
 
+def test_a_stop_does_not_wait_for_the_check_of_a_reload(house: House) -> None:
+    house.start()
+    assert house.process
+    supervisor = psutil.Process(house.process.pid)
+    house.config.unlink()
+    os.mkfifo(house.config)  # whoever reads it waits
+    reload(house)
+    until(lambda: any("sesrelay.runtime.plan" in child.cmdline() for child in supervisor.children()), "the check")
+    house.process.terminate()
+    assert house.process.wait(30) == 0
+    assert house.events("stopped")
+
+
 def test_a_reload_that_cannot_open_its_port_changes_nothing(house: House) -> None:
     house.start()
     before = pids(house.workers())

@@ -38,3 +38,8 @@ def test_where_it_may_not_be_raised_it_stays(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("limit", "sessions"), [(65_536, 45_056), (1024, 704), (256, 176), (100, 30), (10, 1)])
 def test_sessions_never_get_all_of_them(limit: int, sessions: int) -> None:
     assert descriptors.for_sessions(limit) == sessions
+
+
+def test_a_worker_needs_some_beside_its_listeners() -> None:
+    assert descriptors.for_worker(0) == descriptors.KEPT
+    assert descriptors.for_worker(40) == descriptors.KEPT + 40

@@ -12,6 +12,7 @@ import pytest
 from sesrelay.runtime import supervisor
 from sesrelay.runtime.children import WorkerFault
 from sesrelay.runtime.listeners import DoorFault
+from sesrelay.runtime.plan import PlanFault
 from tests.runtime.house import House, until
 
 FULL, FORBIDDEN = (
@@ -27,6 +28,9 @@ FULL, FORBIDDEN = (
         (OSError(errno.ENOSPC, "No space left", "a/b"), "this machine has no room for it: No space left (a/b)", True),
         (FORBIDDEN, "the system refuses: Permission denied (x/y)", False),
         (DoorFault("the port is taken"), "the port is taken", False),
+        (DoorFault("too many open files", passing=True), "too many open files", True),
+        (PlanFault(["bad", "worse"]), "bad\nworse", False),
+        (PlanFault(["it took too long"], passing=True), "it took too long", True),
         (WorkerFault("the database is away", passing=True), "the database is away", True),
         (WorkerFault("wrong keyring", passing=False), "wrong keyring", False),
     ],

@@ -47,6 +47,17 @@ def test_a_mail_through_tls_from_the_first_octet_reaches_the_next_hop(house: Hou
         assert house.stop() == 0
 
 
+def test_a_configuration_may_be_long(house: House) -> None:
+    routes = [{"domain": f"customer-number-{number}.example.com", "via": "capture"} for number in range(5000)]
+    house.settle(delivery={"routes": routes})
+    house.start()
+    house.send()
+    house.kill(*house.workers()[:1])
+    until(lambda: house.get("/readyz")[0] == 503, "not ready")
+    until(lambda: house.get("/readyz")[0] == 200, "ready again")
+    assert house.stop() == 0
+
+
 def test_ready_is_a_line_of_its_own_and_log_lines_are_json(house: House) -> None:
     house.start()
     house.stop()

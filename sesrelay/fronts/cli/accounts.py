@@ -8,7 +8,7 @@ import click
 
 from sesrelay.core import accounts, limits
 from sesrelay.fronts.cli.output import columns, document, fields, iso
-from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
+from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_place, pass_session, region_option
 from sesrelay.model.account import AccountStanding
 
 
@@ -107,14 +107,11 @@ def show(
 
 def _suspension(name: str, suspended: bool, about: str) -> None:
     @account.command(name, help=about)
-    @account_option
-    @region_option
+    @pass_place
     @json_option
-    @pass_session
-    def change(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
-        chosen, where = session.account(account_id), session.region(region)
-        session.write(accounts.suspend, chosen, where, suspended)
-        tell_change(session, chosen, where, as_json, "suspended" if suspended else "may send again")
+    def change(session: Session, *, account_id: str, region: str, as_json: bool) -> None:
+        session.write(accounts.suspend, account_id, region, suspended)
+        tell_change(session, account_id, region, as_json, "suspended" if suspended else "may send again")
 
 
 def tell_change(session: Session, account_id: str, region: str, as_json: bool, done: str) -> None:
@@ -144,41 +141,32 @@ def close(session: Session, *, account_id: str | None, as_json: bool) -> None:
 
 
 @account.command("open")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def open_again(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+def open_again(session: Session, *, account_id: str, region: str, as_json: bool) -> None:
     """Open a region for an account; a closed account is open again."""
-    chosen, where = session.account(account_id), session.region(region)
-    session.write(accounts.open_again, chosen, where)
-    tell_change(session, chosen, where, as_json, "open")
+    session.write(accounts.open_again, account_id, region)
+    tell_change(session, account_id, region, as_json, "open")
 
 
 @account.command()
 @click.argument("switch", type=click.Choice(["on", "off"]))
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def production(session: Session, *, switch: str, account_id: str | None, region: str | None, as_json: bool) -> None:
+def production(session: Session, *, switch: str, account_id: str, region: str, as_json: bool) -> None:
     """Take an account out of the sandbox of a region (on), or put it back (off)."""
-    chosen, where = session.account(account_id), session.region(region)
-    session.write(limits.set_production, chosen, where, switch == "on", operator=operator(session))
-    tell_change(session, chosen, where, as_json, "production" if switch == "on" else "sandbox")
+    session.write(limits.set_production, account_id, region, switch == "on", operator=operator(session))
+    tell_change(session, account_id, region, as_json, "production" if switch == "on" else "sandbox")
 
 
 @account.command()
 @click.argument("switch", type=click.Choice(["on", "off"]))
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def pace(session: Session, *, switch: str, account_id: str | None, region: str | None, as_json: bool) -> None:
+def pace(session: Session, *, switch: str, account_id: str, region: str, as_json: bool) -> None:
     """Take mail that comes faster than the rate and send it at the rate (on), or refuse it with 454 (off)."""
-    chosen, where = session.account(account_id), session.region(region)
-    session.write(accounts.set_pace, chosen, where, switch == "on")
-    tell_change(session, chosen, where, as_json, "mail is paced" if switch == "on" else "mail is not paced")
+    session.write(accounts.set_pace, account_id, region, switch == "on")
+    tell_change(session, account_id, region, as_json, "mail is paced" if switch == "on" else "mail is not paced")
 
 
 @account.command()

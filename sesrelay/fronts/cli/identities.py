@@ -10,7 +10,7 @@ import click
 from sesrelay.core import identities
 from sesrelay.fronts.cli.output import columns, document, fields, iso, say
 from sesrelay.fronts.cli.reserving import Reserving
-from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
+from sesrelay.fronts.cli.session import Session, json_option, pass_place
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.identity import DnsAnswer, Identity, IdentityType, VerificationStatus
 from sesrelay.resolver import Resolver
@@ -76,19 +76,14 @@ def identity() -> None:
 @identity.command()
 @click.argument("name")
 @click.option("--verified", is_flag=True, help="Verified as of now, on the operator's word.")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def add(
-    session: Session, *, name: str, verified: bool, account_id: str | None, region: str | None, as_json: bool
-) -> None:
+def add(session: Session, *, name: str, verified: bool, account_id: str, region: str, as_json: bool) -> None:
     """Add an e-mail address or a domain and verify it: by a mail with a link, by a record in the DNS."""
-    where = session.region(region)
     added = session.write(
         identities.add,
-        session.account(account_id),
-        where,
+        account_id,
+        region,
         name,
         verified=verified,
         most=session.settings.limits.identities,
@@ -100,14 +95,11 @@ def add(
 
 @identity.command()
 @click.argument("name")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def retry(session: Session, *, name: str, account_id: str | None, region: str | None, as_json: bool) -> None:
+def retry(session: Session, *, name: str, account_id: str, region: str, as_json: bool) -> None:
     """Verify anew: look for a domain's record for another 72 hours, send an address another link."""
-    where = session.region(region)
-    again = session.write(identities.retry, session.account(account_id), where, name)
+    again = session.write(identities.retry, account_id, region, name)
     _tell(again, as_json)
     _say_what_is_next(again)
 
@@ -117,25 +109,22 @@ def retry(session: Session, *, name: str, account_id: str | None, region: str | 
 @click.option("--csv", "form", flag_value="csv", help="CSV: Name,Type,Value.")
 @click.option("--zone", "form", flag_value="zone", help="Lines of a zone file.")
 @click.option("--check", is_flag=True, help="Ask the domain's name servers now, and say what is wrong.")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
 def records(
     session: Session,
     *,
     name: str,
     form: str | None,
     check: bool,
-    account_id: str | None,
-    region: str | None,
+    account_id: str,
+    region: str,
     as_json: bool,
 ) -> None:
     """Show the DNS records that a domain needs, ready to paste."""
     if sum((form is not None, check, as_json)) > 1:
         raise click.UsageError("--csv, --zone, --check and --json: one of them")
-    where = session.region(region)
-    found = session.read(identities.show, session.account(account_id), where, name)
+    found = session.read(identities.show, account_id, region, name)
     if found.type is not IdentityType.DOMAIN:
         raise Failed(Failure.INVALID, f"{found.name} is an address: only domains have records")
     wanted = [verification_record(found.name, found.token)]
@@ -173,15 +162,11 @@ def _check(session: Session, domain: Identity) -> None:
 
 
 @identity.command("list")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def list_identities(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+def list_identities(session: Session, *, account_id: str, region: str, as_json: bool) -> None:
     """List an account's identities in a region."""
-    chosen, where = session.account(account_id), session.region(region)
-
-    listed = session.walk(lambda tx, after: identities.page(tx, chosen, where, after))
+    listed = session.walk(lambda tx, after: identities.page(tx, account_id, region, after))
     if as_json:
         document([shape(each) for each in listed])
     else:
@@ -190,26 +175,20 @@ def list_identities(session: Session, *, account_id: str | None, region: str | N
 
 @identity.command()
 @click.argument("name")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def show(session: Session, *, name: str, account_id: str | None, region: str | None, as_json: bool) -> None:
+def show(session: Session, *, name: str, account_id: str, region: str, as_json: bool) -> None:
     """Show one identity."""
-    where = session.region(region)
-    _tell(session.read(identities.show, session.account(account_id), where, name), as_json)
+    _tell(session.read(identities.show, account_id, region, name), as_json)
 
 
 @identity.command()
 @click.argument("name")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def remove(session: Session, *, name: str, account_id: str | None, region: str | None, as_json: bool) -> None:
+def remove(session: Session, *, name: str, account_id: str, region: str, as_json: bool) -> None:
     """Remove an identity: nothing may be sent from it any more."""
-    where = session.region(region)
-    gone = session.write(identities.remove, session.account(account_id), where, name)
+    gone = session.write(identities.remove, account_id, region, name)
     if as_json:
         document(shape(gone))
     else:

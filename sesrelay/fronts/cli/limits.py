@@ -9,7 +9,7 @@ import click
 from sesrelay.core import limits as verbs
 from sesrelay.fronts.cli.accounts import operator, tell
 from sesrelay.fronts.cli.output import columns, document, fields, iso, say
-from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
+from sesrelay.fronts.cli.session import Session, json_option, pass_place, pass_session
 from sesrelay.model.limits import Allowance, LimitChange, LimitRequest, MessageType, RequestStatus, Wish
 
 _TYPES: Final = {each.value.lower().replace(" ", "-"): each for each in MessageType}
@@ -79,40 +79,35 @@ def limits() -> None:
 
 
 @limits.command("show")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def show_limits(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+def show_limits(session: Session, *, account_id: str, region: str, as_json: bool) -> None:
     """Show quota, rate and use of the last 24 hours, in recipients."""
-    tell(session, session.account(account_id), session.region(region), as_json)
+    tell(session, account_id, region, as_json)
 
 
 @limits.command("set")
 @click.option("--quota", type=int, metavar="N", help="Recipients in 24 hours; -1: unlimited.")
 @click.option("--rate", type=float, metavar="N", help="Recipients a second; -1: unlimited.")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
 def set_limits(
     session: Session,
     *,
     quota: int | None,
     rate: float | None,
-    account_id: str | None,
-    region: str | None,
+    account_id: str,
+    region: str,
     as_json: bool,
 ) -> None:
     """Set an account's limits in a region; they count from the next message on."""
     if quota is None and rate is None:
         raise click.UsageError("say --quota N, --rate N or both")
-    chosen, where = session.account(account_id), session.region(region)
-    session.write(verbs.set_limits, chosen, where, quota, rate, operator=operator(session))
+    session.write(verbs.set_limits, account_id, region, quota, rate, operator=operator(session))
     if as_json:
-        tell(session, chosen, where, as_json)
+        tell(session, account_id, region, as_json)
     else:
-        say(f"account {chosen} in {where}: set")
+        say(f"account {account_id} in {region}: set")
 
 
 @limits.command()
@@ -127,22 +122,19 @@ def set_limits(
 @click.option("--opt-in-url", default="", metavar="URL", help="Where recipients sign up.")
 @click.option("--opt-out-url", default="", metavar="URL", help="Where they leave.")
 @click.option("--privacy-url", default="", metavar="URL", help="What is done with their addresses.")
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def request(session: Session, /, *, account_id: str | None, region: str | None, as_json: bool, **wish: Any) -> None:
+def request(session: Session, /, *, account_id: str, region: str, as_json: bool, **wish: Any) -> None:
     """Ask for production access or higher limits; an operator grants or denies it, and the answer is mailed.
 
     The website and the URLs for signing up, leaving and privacy are needed for Subscription and Marketing.
     """
-    chosen, where = session.account(account_id), session.region(region)
     wish["message_types"] = tuple(dict.fromkeys(wish["message_types"]))
-    made = session.write(verbs.request, chosen, where, Wish(**wish), operator=operator(session))
+    made = session.write(verbs.request, account_id, region, Wish(**wish), operator=operator(session))
     if as_json:
         document(shape(made))
     else:
-        click.echo(f"request {made.request_id} of account {chosen} in {where}: waits for its answer")
+        click.echo(f"request {made.request_id} of account {account_id} in {region}: waits for its answer")
 
 
 @limits.command()
@@ -216,14 +208,11 @@ def _say_answer(answered: LimitRequest, as_json: bool) -> None:
 
 
 @limits.command()
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def history(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+def history(session: Session, *, account_id: str, region: str, as_json: bool) -> None:
     """List every change of an account's limits in a region."""
-    chosen, where = session.account(account_id), session.region(region)
-    listed = session.walk(lambda tx, after: verbs.history(tx, after, chosen, where))
+    listed = session.walk(lambda tx, after: verbs.history(tx, after, account_id, region))
     if as_json:
         document([change_shape(each) for each in listed])
         return
@@ -244,15 +233,12 @@ def _words(allowance: Allowance) -> str:
 
 
 @limits.command()
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
-def undo(session: Session, *, account_id: str | None, region: str | None, as_json: bool) -> None:
+def undo(session: Session, *, account_id: str, region: str, as_json: bool) -> None:
     """Take the last change of an account's limits in a region back; done twice, it stands again."""
-    chosen, where = session.account(account_id), session.region(region)
-    made = session.write(verbs.undo, chosen, where, operator=operator(session))
+    made = session.write(verbs.undo, account_id, region, operator=operator(session))
     if as_json:
         document(change_shape(made))
     else:
-        click.echo(f"account {chosen} in {where}: {_words(made.after)}")
+        click.echo(f"account {account_id} in {region}: {_words(made.after)}")

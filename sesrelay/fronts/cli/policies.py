@@ -6,7 +6,9 @@ import ipaddress
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ import click
 from sesrelay.core import policies as core
 from sesrelay.core.policies import Simulated
 from sesrelay.fronts.cli.output import columns, document, one_line, say
-from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_session, region_option
+from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_place, pass_session
 from sesrelay.model.clock import SECOND, Micros
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.policy import Owner, PolicyDocument
@@ -26,8 +28,6 @@ from sesrelay.rules.permission import Request
 from sesrelay.rules.policy import SEND_RAW_EMAIL, Decision, Verdict
 from sesrelay.rules.policy_document import LONGEST_AS_WRITTEN
 
-owner_argument = click.argument("user_name", metavar="[USER]", required=False)
-group_option = click.option("--group", "group_name", metavar="G", help="A group's policy in place of a user's.")
 name_option = click.option("--name", metavar="N", help="The policy's name; needed with several.")
 file_option = click.option("--file", "path", metavar="F", help="The document; else it is read from stdin.")
 
@@ -40,10 +40,19 @@ def policy() -> None:
     """Show, set, remove and check policies, and ask what they would say."""
 
 
-def _owner(user_name: str | None, group_name: str | None) -> Owner:
-    if (user_name is None) == (group_name is None):
-        raise click.UsageError("name one user, or one group with --group")
-    return Owner(user_name) if user_name is not None else Owner(group_name or "", is_group=True)
+def pass_owner(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command its ``owner``: USER, or the group of --group."""
+
+    @click.argument("user_name", metavar="[USER]", required=False)
+    @click.option("--group", "group_name", metavar="G", help="A group's policy in place of a user's.")
+    @wraps(command)
+    def with_owner(*args: Any, user_name: str | None, group_name: str | None, **kwargs: Any) -> None:
+        if (user_name is None) == (group_name is None):
+            raise click.UsageError("name one user, or one group with --group")
+        owner = Owner(user_name) if user_name is not None else Owner(group_name or "", is_group=True)
+        command(*args, owner=owner, **kwargs)
+
+    return with_owner
 
 
 def shape(owner: Owner, policy_document: PolicyDocument) -> dict[str, Any]:
@@ -61,23 +70,14 @@ def shape(owner: Owner, policy_document: PolicyDocument) -> dict[str, Any]:
 
 
 @policy.command()
-@owner_argument
-@group_option
+@pass_owner
 @name_option
 @account_option
 @json_option
 @pass_session
-def show(
-    session: Session,
-    *,
-    user_name: str | None,
-    group_name: str | None,
-    name: str | None,
-    account_id: str | None,
-    as_json: bool,
-) -> None:
+def show(session: Session, *, owner: Owner, name: str | None, account_id: str | None, as_json: bool) -> None:
     """Show what a user's policies are, own and by groups, or a group's; with --name one document and nothing else."""
-    owner, found = session.read(core.show, session.account(account_id), _owner(user_name, group_name), name)
+    owner, found = session.read(core.show, session.account(account_id), owner, name)
     if as_json:
         shown = [shape(owner, each) for each in found]
         document(shown[0] if name is not None else shown)
@@ -90,25 +90,17 @@ def show(
 
 
 @policy.command("set")
-@owner_argument
-@group_option
+@pass_owner
 @name_option
 @file_option
 @account_option
 @json_option
 @pass_session
 def set_policy(
-    session: Session,
-    *,
-    user_name: str | None,
-    group_name: str | None,
-    name: str | None,
-    path: str | None,
-    account_id: str | None,
-    as_json: bool,
+    session: Session, *, owner: Owner, name: str | None, path: str | None, account_id: str | None, as_json: bool
 ) -> None:
     """Give a user or a group a policy, as of the next message. Without --name it takes the place of the only one."""
-    owner, text = _owner(user_name, group_name), _document(path)
+    text = _document(path)
     done = session.write(core.put, session.account(account_id), owner, name, text)
     for key in done.unknown_keys:
         say(f"condition key {one_line(key)}: no request here has it, so it always counts as missing")
@@ -119,23 +111,14 @@ def set_policy(
 
 
 @policy.command()
-@owner_argument
-@group_option
+@pass_owner
 @name_option
 @account_option
 @json_option
 @pass_session
-def remove(
-    session: Session,
-    *,
-    user_name: str | None,
-    group_name: str | None,
-    name: str | None,
-    account_id: str | None,
-    as_json: bool,
-) -> None:
+def remove(session: Session, *, owner: Owner, name: str | None, account_id: str | None, as_json: bool) -> None:
     """Take a policy away; counts at the next message."""
-    owner, gone = session.write(core.remove, session.account(account_id), _owner(user_name, group_name), name)
+    owner, gone = session.write(core.remove, session.account(account_id), owner, name)
     document(shape(owner, gone)) if as_json else click.echo(f"policy {gone.name} of {owner}: removed")
 
 
@@ -222,10 +205,8 @@ def _arn(_: click.Context, parameter: click.Parameter, given: str | None) -> str
 @click.option(
     "--resource", metavar="ARN", callback=_arn, help="The identity's ARN, in place of the one that covers the sender."
 )
-@account_option
-@region_option
+@pass_place
 @json_option
-@pass_session
 def simulate(
     session: Session,
     *,
@@ -238,8 +219,8 @@ def simulate(
     user_agent: str,
     at: Micros | None,
     resource: str | None,
-    account_id: str | None,
-    region: str | None,
+    account_id: str,
+    region: str,
     as_json: bool,
 ) -> None:
     """Say whether a user may do something, and which statement decides. What is not given is not known."""
@@ -253,8 +234,7 @@ def simulate(
         user_agent=user_agent,
         resource=resource,
     )
-    where = session.region(region)
-    decided = session.read(core.simulate, session.account(account_id), where, user_name, request)
+    decided = session.read(core.simulate, account_id, region, user_name, request)
     if as_json:
         document(_simulation(user_name, action, decided))
     else:

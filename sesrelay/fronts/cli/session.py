@@ -156,3 +156,17 @@ def _config_behind(context: click.Context, _: click.Parameter, given: str | None
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 account_option = click.option("--account", "account_id", metavar="ID", help="The account; needed with several.")
 region_option = click.option("--region", metavar="R", help="The region; needed with several.")
+
+
+def pass_place(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command its session, and the account and region that are meant: said, or the only ones there are."""
+
+    @account_option
+    @region_option
+    @pass_session
+    @wraps(command)
+    def at_place(session: Session, /, *, account_id: str | None, region: str | None, **kwargs: Any) -> None:
+        where = session.region(region)
+        command(session, account_id=session.account(account_id), region=where, **kwargs)
+
+    return at_place
