@@ -13,10 +13,11 @@ from functools import partial
 import structlog
 
 from sesrelay import killpoints
+from sesrelay.connections.acceptor import address_of
 from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.arrivals import ArrivalDoor
 from sesrelay.fronts.smtp.data import BodyReader
-from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings, address_of
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
 from sesrelay.fronts.smtp.session import Decision, Next, Session
 from sesrelay.fronts.smtp.shortway import CLOSING, WAITING, ShortWay
@@ -265,7 +266,7 @@ class SmtpServer(ShortWay):
                     close_seconds=TLS_CLOSE_SECONDS,
                 )
         except OSError as error:
-            log.info("smtp.tls_handshake_failed", client=self._address, reason=type(error).__name__)
+            self._door.complain("smtp.tls_handshake_failed", self._address, type(error).__name__)
             self._channel.abort()
             self.connection_lost(error)  # the TLS layer does not tell us when its handshake fails
             return

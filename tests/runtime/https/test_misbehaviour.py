@@ -19,12 +19,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sesrelay.connections import acceptor
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.runtime.https.port import HttpsPort, application
 from sesrelay.runtime.https.sending import taken, untaken
 from sesrelay.settings import Http
 from tests.clock import FakeClock
+from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket
 
 AUTHORITY = trustme.CA()
 SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -105,6 +107,11 @@ class House:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)  # what the kernel holds is taken, to us
         self.address = listening.getsockname()
         await self.port.start([listening])
+
+    async def listen(self, listening: socket.socket) -> None:
+        """At this socket, too; clients come to it from now on."""
+        self.port._arrivals.listen(listening, 10)
+        self.address = listening.getsockname()
 
     async def connect(self, *, tls: bool = True, buffer: int = 0) -> Client:
         raw = socket.socket()
@@ -481,6 +488,24 @@ async def test_a_connection_that_is_passed_on_at_the_end_is_closed(house: House)
     house.port.take(theirs)
     assert ours.recv(1) == b""
     ours.close()
+
+
+@with_a_port()
+async def test_out_of_descriptors_it_rests_and_comes_again(house: House) -> None:
+    with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs() as lines:
+        patch.setattr(acceptor, "REST_SECONDS", 0.01)
+        await house.listen(TroubledSocket(*SHORTAGES))
+        await is_idle(house)
+    assert [line["event"] for line in lines] == ["http.not_accepted"] * 4
+
+
+@with_a_port()
+async def test_what_a_connection_met_while_it_waited_keeps_nobody_waiting(house: House) -> None:
+    with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs() as lines:
+        patch.setattr(acceptor, "REST_SECONDS", 3600)
+        await house.listen(TroubledSocket(*OF_THE_CONNECTION))
+        await is_idle(house)
+    assert not lines
 
 
 def test_of_a_connection_that_the_loop_has_closed_nothing_is_on_its_way() -> None:
