@@ -198,6 +198,10 @@ class Door:
             self._watcher = self.loop.create_task(self._watch())
         return True
 
+    def login_is_overdue(self, connection: Connection) -> bool:
+        """This one, which has not logged in, has had the time for it."""
+        return self.around.clock.monotonic() - self._connections[connection].opened >= self.bounds.login_seconds
+
     def closed(self, connection: Connection, address: str) -> None:
         """An admitted connection is gone."""
         del self._connections[connection]
