@@ -192,14 +192,18 @@ class Http(Endpoint):
     )
     head_octets: PositiveInt = Field(16_384, description="Octets of a request's head; then 431.")
     body_seconds: PositiveFloat = Field(
-        20, description="Seconds in which the next 16384 octets of a body must come, or its end; then 408."
+        20,
+        description="Seconds in which the next 16384 octets of a body must come, or its end; then 408. "
+        "They do not run while the client waits for 100 Continue.",
     )
     body_octets: PositiveInt = Field(16_777_216, description="Octets of a request's body; then 413.")
     worker_body_octets: PositiveInt = Field(
         67_108_864, description="Octets of bodies under way in one worker; beyond it 503."
     )
     answer_seconds: PositiveFloat = Field(
-        30, description="Seconds in which a client must take the next 16384 octets of an answer; then cut off."
+        30,
+        description="Seconds in which a client must take the next 16384 octets of an answer, or its rest; "
+        "then cut off.",
     )
     idle_seconds: PositiveFloat = Field(
         30, description="Seconds that a connection is kept for another request; then closed."

@@ -14,6 +14,7 @@ ROOT = Path(sesrelay.__file__).parent
 
 BELOW: dict[str, set[str]] = {
     "killpoints": set(),
+    "connections": set(),
     "settings": set(),
     "model": set(),
     "rules": {"model"},
@@ -23,7 +24,7 @@ BELOW: dict[str, set[str]] = {
     "configuration": {"model", "settings", "certificates"},
     "resolver": {"model", "settings"},
     "fronts.verify": {"model", "rules", "core"},
-    "fronts.smtp": {"model", "rules", "core", "settings", "killpoints", "certificates"},
+    "fronts.smtp": {"model", "rules", "core", "settings", "killpoints", "certificates", "connections"},
     "delivery": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "events": {"model", "rules", "core", "settings", "resolver", "killpoints"},
     "verification": {"model", "rules", "core", "settings", "resolver", "killpoints"},
@@ -39,6 +40,7 @@ BELOW: dict[str, set[str]] = {
             "resolver",
             "killpoints",
             "wiring",
+            "connections",
         ),
         *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },

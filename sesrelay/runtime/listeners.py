@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from sesrelay.connections.acceptor import OF_THE_CONNECTION, REST_SECONDS
 from sesrelay.runtime.descriptors import NO_ROOM
 from sesrelay.runtime.plan import Door
 
@@ -192,11 +193,9 @@ class Passer:
         for _ in range(64):
             try:
                 connection, _ = self._sock.accept()
-            except BlockingIOError:
-                return
             except OSError as error:
-                if error.errno in NO_ROOM:
-                    self._wait(1)
+                if error.errno not in OF_THE_CONNECTION:
+                    self._wait(REST_SECONDS)
                 return
             if not self._give(connection):
                 self._in_hand = connection

@@ -17,10 +17,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
+from sesrelay.connections.complaints import Complaints
 from sesrelay.runtime import descriptors, node
 from sesrelay.runtime.children import Surroundings, WorkerFault, WorkerSet, check_limit
 from sesrelay.runtime.clock import SystemClock, chance, system_clock
-from sesrelay.runtime.complaints import Complaints
 from sesrelay.runtime.listeners import DoorFault, Doors, OpenDoor, Passer
 from sesrelay.runtime.logs import PlainLog
 from sesrelay.runtime.plan import Plan, PlanFault, read

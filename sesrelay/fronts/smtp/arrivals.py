@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, Protocol, cast
 
 import structlog
 
-from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, address_of
+from sesrelay.connections.acceptor import Acceptor, has_spoken
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door
 from sesrelay.fronts.smtp.proxyheader import ProxyHeader, ProxyHeaderError
 
 HEADER_SECONDS: Final = 5.0
-_REST_SECONDS: Final = 1.0
 _UNINTRODUCED: Final = 500
 """Connections of a listener whose PROXY header is awaited."""
-_COMPLAINT_SECONDS: Final = 60.0
-_COMPLAINTS: Final = 1000
-"""Peers that are complained of in one such span."""
 
 log = structlog.get_logger()
 
@@ -51,29 +49,19 @@ class ArrivalDoor(Door):
         super().__init__(*arguments)
         self.introducing = 0
         """How many have yet to send their header."""
-        self._listening: list[socket.socket] = []
         self._networks = tuple(ip_network(network) for network in self.bounds.proxy_networks)
-        self._complained: set[str] = set()
+        self._acceptor = Acceptor(
+            self.loop, partial(_Arrival, self), not_accepted="smtp.not_accepted", failed="smtp.session_failed"
+        )
 
     async def listen(self, listening: socket.socket, backlog: int) -> None:
-        listening.setblocking(False)
-        listening.listen(backlog)
-        self._listening.append(listening)
-        self.loop.add_reader(listening, self._accept, listening)
+        self._acceptor.listen(listening, backlog)
 
     async def take(self, connection: socket.socket) -> None:
-        try:
-            peer = connection.getpeername()
-        except OSError:  # gone already
-            connection.close()
-            return
-        self._arrive(connection, peer)
+        self._acceptor.take(connection)
 
     def close(self) -> None:
-        while self._listening:
-            listening = self._listening.pop()
-            self.loop.remove_reader(listening)
-            listening.close()
+        self._acceptor.close()
 
     def tire_of_coming(self) -> None:
         for arrival in list(self._coming):
@@ -101,44 +89,6 @@ class ArrivalDoor(Door):
         """It is a session now, or gone."""
         self._coming.discard(arrival)
 
-    def complain(self, event: str, peer: str, reason: str) -> None:
-        """One line for each peer in a minute: more would let anybody fill the log."""
-        if not self._complained:
-            self.loop.call_later(_COMPLAINT_SECONDS, self._complained.clear)
-        if peer not in self._complained and len(self._complained) < _COMPLAINTS:
-            self._complained.add(peer)
-            log.info(event, client=peer, reason=reason)
-
-    def _accept(self, listening: socket.socket) -> None:
-        """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
-        try:
-            connection, peer = listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            self._rest(listening, error)
-            return
-        self._arrive(connection, peer)
-
-    def _rest(self, listening: socket.socket, error: OSError) -> None:
-        """Out of descriptors or memory, say: who waits in the backlog goes on waiting."""
-        log.error("smtp.not_accepted", reason=error.strerror)
-        self.loop.remove_reader(listening)
-        self.loop.call_later(_REST_SECONDS, self._accept_again, listening)
-
-    def _accept_again(self, listening: socket.socket) -> None:
-        if listening in self._listening:
-            self.loop.add_reader(listening, self._accept, listening)
-
-    def _arrive(self, connection: socket.socket, peer: object) -> None:
-        connection.setblocking(False)
-        arrival = _Arrival(self, connection, address_of(peer))
-        try:
-            arrival.come(introduced=not self._proxied)
-        except Exception:
-            log.exception("smtp.session_failed", client=arrival.client)
-            arrival.cut()
-
 
 class _Arrival:
     """One connection; the socket is its own until a transport has it."""
@@ -158,11 +108,11 @@ class _Arrival:
         self._server: Served | None = None
         self.client = peer
 
-    def come(self, *, introduced: bool) -> None:
-        """Counts it. Not ``introduced``: the PROXY header comes first, and says whom to count."""
+    def come(self) -> None:
+        """Counts it; where the PROXY header comes first, that says whom to count."""
         door = self._door
         door.begun(self)
-        if introduced:
+        if not door.proxied:
             self._await_hello()
         elif not door.trusts(self.client):
             self._refuse("not from a trusted network")
@@ -248,7 +198,7 @@ class _Arrival:
         if not self._counted:
             self.cut()
             return
-        if (spoken := self._has_spoken()) is None:
+        if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
             self._set_timer()
             self._door.loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
         elif spoken:
@@ -257,23 +207,13 @@ class _Arrival:
             self.cut()
 
     def _hear(self) -> None:
-        if (spoken := self._has_spoken()) is None:
+        if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
             return
-        if not spoken:
+        if not spoken:  # somebody who connects and leaves costs no handshake
             self.cut()
             return
         self._door.loop.remove_reader(self._socket)  # type: ignore[arg-type]
         self._queue_up()
-
-    def _has_spoken(self) -> bool | None:
-        """None: not yet; False: it is gone. Somebody who connects and leaves costs no handshake."""
-        assert self._socket is not None
-        try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK))
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError:
-            return False
 
     def _queue_up(self) -> None:
         """A handshake that begins at once has its own end of time."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from sesrelay.connections.complaints import Complaints
 from sesrelay.core.guard import LoginGuard
 from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
@@ -114,11 +115,6 @@ class Surroundings:
     handshakes: Handshakes = field(default_factory=Handshakes)
 
 
-def address_of(peer: object) -> str:
-    """The client's address as text, "" when it is gone already; IPv4 in IPv6 is IPv4."""
-    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
-
-
 class Door:
     """A listener: clients come in clear, and at once."""
 
@@ -131,9 +127,11 @@ class Door:
         self.draining = False
         self._make = make
         self.tls_at_once = listener.mode == "tls"
-        self._proxied = listener.proxy_protocol
+        self.proxied = listener.proxy_protocol
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
+        self.complain = Complaints(log.info, around.clock.monotonic).about
+        """Of peers: event, client and reason, one line for each in a minute."""
         self._servers: list[asyncio.Server] = []
         self._coming: set[object] = set()
         """Arrived, and not yet opened: in the handshake of TLS, say."""
@@ -199,6 +197,10 @@ class Door:
         if not self.draining and (self._watcher is None or self._watcher.done()):
             self._watcher = self.loop.create_task(self._watch())
         return True
+
+    def login_is_overdue(self, connection: Connection) -> bool:
+        """This one, which has not logged in, has had the time for it."""
+        return self.around.clock.monotonic() - self._connections[connection].opened >= self.bounds.login_seconds
 
     def closed(self, connection: Connection, address: str) -> None:
         """An admitted connection is gone."""

@@ -13,10 +13,11 @@ from functools import partial
 import structlog
 
 from sesrelay import killpoints
+from sesrelay.connections.acceptor import address_of
 from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.arrivals import ArrivalDoor
 from sesrelay.fronts.smtp.data import BodyReader
-from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings, address_of
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
 from sesrelay.fronts.smtp.session import Decision, Next, Session
 from sesrelay.fronts.smtp.shortway import CLOSING, WAITING, ShortWay
@@ -265,7 +266,10 @@ class SmtpServer(ShortWay):
                     close_seconds=TLS_CLOSE_SECONDS,
                 )
         except OSError as error:
-            log.info("smtp.tls_handshake_failed", client=self._address, reason=type(error).__name__)
+            if not self._switching:
+                self._get_no_turn()
+                return
+            self._door.complain("smtp.tls_handshake_failed", self._address, type(error).__name__)
             self._channel.abort()
             self.connection_lost(error)  # the TLS layer does not tell us when its handshake fails
             return
@@ -277,6 +281,15 @@ class SmtpServer(ShortWay):
             self._end(replies.FAILED)  # the session of before TLS must not live on
             return
         self._go_on()
+
+    def _get_no_turn(self) -> None:
+        """The session is in clear as before and goes on (RFC 3207 §4), as long as it may be without a login."""
+        self._door.complain("smtp.tls_handshake_failed", self._address, "no turn in time")
+        self._buffer = b""  # it may have been for TLS
+        if not self._gone and self._door.login_is_overdue(self):  # who asks again at once never meets a look
+            self._end(replies.TLS_LATER + replies.LOGIN_OVERDUE)
+        else:
+            self._answer(Decision(replies.TLS_LATER))
 
 
 def _end(bound: asyncio.Timeout) -> None:

@@ -12,15 +12,15 @@ import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
 
+from sesrelay.connections.acceptor import Acceptor, has_spoken
 from sesrelay.fronts.smtp.caps import NodeConnections
-from sesrelay.fronts.smtp.door import address_of
 from sesrelay.fronts.smtp.handshakes import Handshakes
 
-_REST_SECONDS: Final = 1.0
 _HANDSHAKES: Final = 100
 _HANDSHAKES_PER_ADDRESS: Final = 20
 _CLOSE_SECONDS: Final = 3600
@@ -123,30 +123,21 @@ class Arrivals:
         self.handshakes = Handshakes(most=_HANDSHAKES, most_per_address=_HANDSHAKES_PER_ADDRESS, beside=mail)
         self.coming: OrderedDict[_Arrival, None] = OrderedDict()
         """The oldest first."""
-        self._listening: list[socket.socket] = []
+        self._acceptor = Acceptor(
+            self.loop, partial(_Arrival, self), not_accepted="http.not_accepted", failed="http.connection_failed"
+        )
 
     def listen(self, listening: socket.socket, backlog: int) -> None:
         """Takes whoever comes to this socket, until ``close``."""
-        listening.setblocking(False)
-        listening.listen(backlog)
-        self._listening.append(listening)
-        self.loop.add_reader(listening, self._accept, listening)
+        self._acceptor.listen(listening, backlog)
 
     def take(self, connection: socket.socket) -> None:
         """Somebody else has accepted it."""
-        try:
-            peer = connection.getpeername()
-        except OSError:  # gone already
-            connection.close()
-            return
-        self._arrive(connection, peer)
+        self._acceptor.take(connection)
 
     def close(self) -> None:
         """Nobody comes any more, and who has not said a word yet goes."""
-        while self._listening:
-            listening = self._listening.pop()
-            self.loop.remove_reader(listening)
-            listening.close()
+        self._acceptor.close()
         for arrival in list(self.coming):
             arrival.leave_if_silent()
 
@@ -161,32 +152,6 @@ class Arrivals:
             if now - arrival.since < self.seconds:
                 break
             self.refused("handshake", arrival.client, "too late")
-            arrival.cut()
-
-    def _accept(self, listening: socket.socket) -> None:
-        """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
-        try:
-            connection, peer = listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:  # out of descriptors or memory: who waits in the backlog goes on waiting
-            log.exception("http.not_accepted", reason=error.strerror)
-            self.loop.remove_reader(listening)
-            self.loop.call_later(_REST_SECONDS, self._accept_again, listening)
-            return
-        self._arrive(connection, peer)
-
-    def _accept_again(self, listening: socket.socket) -> None:
-        if listening in self._listening:
-            self.loop.add_reader(listening, self._accept, listening)
-
-    def _arrive(self, connection: socket.socket, peer: object) -> None:
-        connection.setblocking(False)
-        arrival = _Arrival(self, connection, address_of(peer))
-        try:
-            arrival.come()
-        except Exception:
-            log.exception("http.connection_failed", client=arrival.client)
             arrival.cut()
 
 
@@ -241,15 +206,10 @@ class _Arrival:
         self._task.add_done_callback(self._ended)
 
     def _hear(self) -> None:
-        """Somebody who connects and leaves costs no handshake."""
         assert self._socket is not None
-        try:
-            first = self._socket.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
+        if (spoken := has_spoken(self._socket)) is None:
             return
-        except OSError:
-            first = b""
-        if not first:
+        if not spoken:  # somebody who connects and leaves costs no handshake
             self.cut()
             return
         self._arrivals.loop.remove_reader(self._socket)

@@ -20,7 +20,7 @@ from sesrelay.runtime.https.arrivals import Ticket
 from sesrelay.runtime.https.reading import BoundedReader
 from sesrelay.runtime.https.refusals import WORDS, answer
 from sesrelay.runtime.https.sending import taken, untaken
-from sesrelay.runtime.https.waiting import PROGRESS_OCTETS, Act, Waits, judge
+from sesrelay.runtime.https.waiting import BEHIND_ANSWERS, PROGRESS_OCTETS, Act, Taking, Waits, judge
 from sesrelay.settings import Http
 
 
@@ -50,9 +50,8 @@ class Conversation(H11Protocol):
         self._waits = Waits.BEGIN
         self._since = 0.0
         self._progress = 0
-        """Octets of a body that came since; of answers that were taken until then."""
-        self._untaken = False
-        """Some of an answer were on their way at the last look."""
+        """Octets of a body that came since."""
+        self._taking = Taking()
         self._held = 0
         """Octets of the body that count in the worker's sum."""
         self._refused = self._ending = False
@@ -103,17 +102,27 @@ class Conversation(H11Protocol):
 
     def look(self, now: float) -> None:
         """The port's, again and again."""
-        self._untaken = untaken(self._ticket.socket) > 0
         self._look_anew()
+        taking = self._seconds_without_taking(now)
+        if taking is not None:
+            if judge(Waits.TAKE, taking, self._port.bounds):
+                self._port.refused("slow", self._ticket.client, "does not take its answer")
+                self.cut()
+                return
+            if self._waits in BEHIND_ANSWERS:
+                self._since = now
         match judge(self._waits, now - self._since, self._port.bounds):
             case Act.CLOSE:
                 self._close()
             case Act.REFUSE:
                 self._refuse(408, "too late")
             case Act.CUT:
-                if self._waits is Waits.TAKE:
-                    self._port.refused("slow", self._ticket.client, "does not take its answer")
                 self.cut()
+
+    def _seconds_without_taking(self, now: float) -> float | None:
+        connection = self._ticket.socket
+        on_their_way = untaken(connection)
+        return self._taking.seconds(now, untaken=on_their_way, taken=taken(connection) if on_their_way else 0)
 
     def cut(self) -> None:
         """At once, whatever it is doing."""
@@ -121,14 +130,13 @@ class Conversation(H11Protocol):
 
     def _state(self) -> Waits:
         """What we wait for just now."""
-        if self._untaken:
-            return Waits.TAKE
         if self._ending or self.transport.is_closing():
             return Waits.GONE
         if self._refused:
             return Waits.HEARD
         if self.conn.their_state is h11.SEND_BODY:
-            return Waits.NOTHING if self.flow.read_paused else Waits.BODY
+            waits_for_us = self.flow.read_paused or self.conn.they_are_waiting_for_100_continue
+            return Waits.NOTHING if waits_for_us else Waits.BODY
         if self.conn.their_state is not h11.IDLE:
             return Waits.NOTHING
         if self.conn.trailing_data[0]:
@@ -144,13 +152,11 @@ class Conversation(H11Protocol):
             self._progress += octets
             if self._progress >= PROGRESS_OCTETS:
                 self._begin(waits)
-        elif waits is Waits.TAKE and taken(self._ticket.socket) - self._progress >= PROGRESS_OCTETS:
-            self._begin(waits)
 
     def _begin(self, waits: Waits) -> None:
         self._waits = waits
         self._since = self._port.now()
-        self._progress = taken(self._ticket.socket) if waits is Waits.TAKE else 0
+        self._progress = 0
 
     def _close(self) -> None:
         self._ending = True

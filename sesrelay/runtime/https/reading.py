@@ -53,7 +53,8 @@ class BoundedReader(h11.Connection):
         self._body += len(data.data)
         if self._body > self._bounds.body_octets:
             raise h11.RemoteProtocolError("the body is too large", 413)
-        if not self._take(len(data.data)):
+        thrown_away = self.our_state is h11.DONE  # it was answered already
+        if not thrown_away and not self._take(len(data.data)):
             raise h11.RemoteProtocolError("too many octets of bodies", 503)
 
 

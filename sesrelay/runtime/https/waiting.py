@@ -25,13 +25,18 @@ class Waits(Enum):
     HEAD = auto()
     BODY = auto()
     TAKE = auto()
-    """That it takes of the answer what is written already."""
+    """That it takes of the answer what is written already; beside one of the others."""
     NOTHING = auto()
     """It waits for us."""
     HEARD = auto()
     """It was refused and may read that."""
     GONE = auto()
     """It was told goodbye."""
+
+
+BEHIND_ANSWERS: Final = frozenset({Waits.NEXT, Waits.HEARD, Waits.GONE})
+"""Their time begins when the client has taken what was written before. The others' time runs meanwhile, since nothing
+keeps a client that reads slowly from writing."""
 
 
 class Act(Enum):
@@ -58,6 +63,23 @@ def judge(waits: Waits, seconds: float, bounds: Http) -> Act | None:
         Waits.GONE: (GOODBYE_SECONDS, Act.CUT),
     }[waits]
     return act if seconds >= longest else None
+
+
+class Taking:
+    """How long a client has taken nothing of an answer that would count."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._enough = 0
+        """Octets taken in all with which its time begins anew."""
+
+    def seconds(self, now: float, *, untaken: int, taken: int) -> float | None:
+        """``untaken`` octets are on their way, it has ``taken`` so many since it came. None: it has all of them."""
+        if not untaken:
+            return None
+        if taken >= self._enough:
+            self._since, self._enough = now, taken + min(untaken, PROGRESS_OCTETS)
+        return now - self._since
 
 
 def shortest_seconds(bounds: Http) -> float:

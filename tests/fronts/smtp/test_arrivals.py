@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
 import struct
@@ -13,11 +12,13 @@ from typing import Any
 import pytest
 import structlog
 
+from sesrelay.connections import acceptor
 from sesrelay.fronts.smtp import arrivals
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.handshakes import Handshakes
 from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GREETING, HOST, OK, PLAIN, SECURE_EHLO, Client, House
 from tests.fronts.smtp.test_commit import drain
+from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket
 
 HEADER = b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 25\r\n"
 BEHIND_A_BALANCER = "192.0.2.7"
@@ -288,25 +289,25 @@ def test_few_may_keep_a_load_balancers_header_to_themselves(house: House, monkey
 
 
 def test_out_of_descriptors_it_rests_and_comes_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "_REST_SECONDS", 0.01)
-    door, port = house.open("tls")
-    refusals = iter([OSError(errno.EMFILE, "Too many open files")])
-    listening = door._listening[0]
-
-    class Full:
-        def accept(self) -> object:
-            for refusal in refusals:
-                raise refusal
-            return listening.accept()
-
-    arrive = door._accept
+    monkeypatch.setattr(acceptor, "REST_SECONDS", 0.01)
+    door, _ = house.open("tls")
+    listening = TroubledSocket(*SHORTAGES)
     with structlog.testing.capture_logs() as logged:
-        monkeypatch.setattr(door, "_accept", lambda sock: arrive(Full() if sock is listening else sock))
-        monkeypatch.setattr(door, "_rest", lambda _sock, error: type(door)._rest(door, listening, error))
-        house.call(lambda: house.loop.remove_reader(listening))
-        house.call(lambda: house.loop.add_reader(listening, door._accept, listening))
-        house.secure(port).expect(GREETING)
-    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["smtp.not_accepted"]
+        house.run(door.listen(listening, 10))
+        house.secure(listening.getsockname()[1]).expect(GREETING)
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["smtp.not_accepted"] * 4
+
+
+def test_what_a_connection_met_while_it_waited_keeps_nobody_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "REST_SECONDS", 3600)
+    door, _ = house.open("tls")
+    listening = TroubledSocket(*OF_THE_CONNECTION)
+    with structlog.testing.capture_logs() as logged:
+        house.run(door.listen(listening, 10))
+        house.secure(listening.getsockname()[1]).expect(GREETING)
+    assert not logged
 
 
 def test_refused_headers_are_counted_each_and_told_of_once(house: House, ledger: Ledger) -> None:

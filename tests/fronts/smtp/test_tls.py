@@ -371,15 +371,51 @@ def test_starttls_waits_for_its_turn(house: House) -> None:
     house.until(lambda: not house.handshakes.under_way)
 
 
-def test_starttls_that_gets_no_turn_ends_the_session(house: House) -> None:
+NO_TURN = b"454 4.7.0 Too many TLS handshakes under way, please try again\r\n"
+
+
+def test_starttls_that_gets_no_turn_is_told_so_and_may_come_again(house: House) -> None:
+    """What came in clear behind it may have been for TLS, and is not executed."""
     house.handshakes = Handshakes(most_per_address=0)
     door, port = house.open(tls_handshake_seconds=0.05)
     client = house.connect(port)
     client.expect(GREETING)
-    client.send(b"STARTTLS\r\n")
-    assert client.rest() == b""
-    house.until(lambda: not door.connections)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            client.say(b"STARTTLS\r\nVRFY a\r\n", NO_TURN)
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [("smtp.tls_handshake_failed", "no turn in time")]
     assert not house.handshakes._ready
+    client.say(b"NOOP\r\n", OK)
+    house.handshakes._most_per_address = 1
+    door.bounds = door.bounds.model_copy(update={"tls_handshake_seconds": 30})
+    client.say(b"STARTTLS\r\n", b"220 Ready to start TLS\r\n")
+    client.starttls(house.trust)
+    client.say(b"EHLO me\r\n", SECURE_EHLO)
+
+
+def test_starttls_again_and_again_is_no_way_to_stay_without_a_login(house: House) -> None:
+    house.handshakes = Handshakes(most_per_address=0)
+    door, port = house.open()
+    client = house.connect(port)
+    client.expect(GREETING)
+    client.send(b"STARTTLS\r\n")
+    house.until(lambda: len(house.handshakes._parked) == 1)
+    house.advance(door.bounds.login_seconds)
+    (waiting,) = house.handshakes._parked["127.0.0.1"]
+    house.call(waiting.cut)  # its time is over
+    assert client.rest() == NO_TURN + b"421 Connection closed by server. No authentication in time.\r\n"
+    house.until(lambda: not door.connections)
+
+
+def test_starttls_whose_client_goes_while_it_waits_leaves_nothing_behind(house: House) -> None:
+    house.handshakes = Handshakes(most_per_address=0)
+    door, port = house.open()
+    client = house.connect(port)
+    client.expect(GREETING)
+    client.send(b"STARTTLS\r\n")
+    house.until(lambda: len(house.handshakes._parked) == 1)
+    client.socket.close()
+    house.until(lambda: not door.connections and not any(house.handshakes._parked.values()))
 
 
 def test_a_session_that_has_sent_much_is_here_to_stay(house: House) -> None:

@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from inspect import Signature, signature
 from typing import Any
 
@@ -19,12 +20,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from sesrelay.connections import acceptor
 from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.handshakes import Handshakes
+from sesrelay.runtime.https.conversation import Conversation
 from sesrelay.runtime.https.port import HttpsPort, application
 from sesrelay.runtime.https.sending import taken, untaken
+from sesrelay.runtime.https.waiting import Waits
 from sesrelay.settings import Http
 from tests.clock import FakeClock
+from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket
 
 AUTHORITY = trustme.CA()
 SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -56,8 +61,17 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
+    @property
+    def name(self) -> tuple[str, int]:
+        """As the port knows it."""
+        address, port = self.writer.get_extra_info("sockname")
+        return address, port
+
     def say(self, octets: bytes) -> None:
         self.writer.write(octets)
+
+    def close(self) -> None:
+        self.writer.transport.abort()
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -73,6 +87,56 @@ class Client:
         return got
 
 
+class SlowReader:
+    """A connection over TLS that takes octets only when it is told to, but for the few that its kernel holds for it.
+    (the loops' transports take hundreds of kilobytes ahead)
+    """
+
+    def __init__(self, raw: socket.socket) -> None:
+        self._raw = raw
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = TRUST.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self.name = raw.getsockname()
+
+    async def begin(self) -> None:
+        await self._until_done(self._tls.do_handshake)
+
+    async def say(self, octets: bytes) -> None:
+        await self._until_done(partial(self._tls.write, octets))
+
+    async def read(self, octets: int) -> bytes:
+        """Just so many."""
+        got = b""
+        while len(got) < octets:
+            got += await self._until_done(partial(self._tls.read, octets - len(got)))
+        return got
+
+    async def head(self) -> bytes:
+        got = b""
+        while not got.endswith(b"\r\n\r\n"):
+            got += await self.read(1)
+        return got
+
+    def close(self) -> None:
+        self._raw.close()
+
+    async def _until_done(self, act: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        while True:
+            found, wants = None, False
+            try:
+                found = act()
+            except ssl.SSLWantReadError:
+                wants = True
+            if octets := self._outgoing.read():
+                await loop.sock_sendall(self._raw, octets)
+            if not wants:
+                return found
+            if not (octets := await loop.sock_recv(self._raw, 4096)):
+                raise ConnectionError("closed")
+            self._incoming.write(octets)
+
+
 class House:
     """A port, and who comes to it."""
 
@@ -81,8 +145,16 @@ class House:
         self.counts = Counts()
         self.caps = WorkerConnections(at_all=at_all, per_address=per_address)
         self.bodies: list[int] = []
+        self.gate, self.asked_late = asyncio.Event(), asyncio.Event()
+        """What the page ``late`` waits for before it asks for the body; it is there."""
         self.port = HttpsPort(
-            application([Route("/take", self._take, methods=["POST"]), Route("/big", self._big)]),
+            application(
+                [
+                    Route("/take", self._take, methods=["POST"]),
+                    Route("/big", self._big),
+                    Route("/late", self._ask_late, methods=["POST"]),
+                ]
+            ),
             SERVER,
             bounds,
             caps=self.caps,
@@ -91,11 +163,16 @@ class House:
             counters=self.counts,
             mail=Handshakes(),
         )
-        self.clients: list[Client] = []
+        self.clients: list[Client | SlowReader] = []
 
     async def _take(self, request: Request) -> Response:
         self.bodies.append(len(await request.body()))
         return PlainTextResponse("taken\n")
+
+    async def _ask_late(self, request: Request) -> Response:
+        self.asked_late.set()
+        await self.gate.wait()
+        return await self._take(request)
 
     async def _big(self, _request: Request) -> Response:
         return Response(b"x" * BIG)
@@ -106,25 +183,59 @@ class House:
         self.address = listening.getsockname()
         await self.port.start([listening])
 
-    async def connect(self, *, tls: bool = True, buffer: int = 0) -> Client:
+    async def listen(self, listening: socket.socket) -> None:
+        """At this socket, too; clients come to it from now on."""
+        self.port._arrivals.listen(listening, 10)
+        self.address = listening.getsockname()
+
+    async def connect(self, *, tls: bool = True) -> Client:
+        more: dict[str, Any] = {"ssl": TRUST, "server_hostname": "localhost"} if tls else {}
+        client = Client(*await asyncio.open_connection(sock=await self._socket(), limit=2000, **more))
+        self.clients.append(client)
+        return client
+
+    async def slow_reader(self) -> SlowReader:
+        client = SlowReader(await self._socket(buffer=4096))
+        self.clients.append(client)
+        await client.begin()
+        return client
+
+    async def _socket(self, buffer: int = 0) -> socket.socket:
         raw = socket.socket()
         if buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         raw.setblocking(False)
         await asyncio.get_running_loop().sock_connect(raw, self.address)
-        more: dict[str, Any] = {"ssl": TRUST, "server_hostname": "localhost"} if tls else {}
-        self.clients.append(Client(*await asyncio.open_connection(sock=raw, limit=2000, **more)))
-        return self.clients[-1]
+        return raw
 
     async def until(self, condition: Callable[[], Any]) -> None:
         async with asyncio.timeout(20):
             while not condition():
                 await asyncio.sleep(0.001)
 
-    async def pass_time(self, seconds: float) -> None:
-        """What clients said before is heard before."""
-        await asyncio.sleep(0.05)
-        await self.clock.advance(seconds)
+    def conversation(self, client: Client | SlowReader) -> Conversation | None:
+        """None: it is not through TLS."""
+        return next((one for one in self.port._conversations() if one.client == client.name), None)
+
+    async def heard(self, client: Client, waits: Waits) -> None:
+        """Until the port has read what makes it wait for this, and knows that the client has got what it said itself:
+        a kernel may confirm that as much as 40 ms later, and until then the times of idle clients have not begun.
+        """
+
+        def is_so() -> bool:
+            found = self.conversation(client)
+            return found is not None and found._waits is waits and not untaken(found._ticket.socket)
+
+        await self.until(is_so)
+
+    async def fills_up(self, client: SlowReader) -> None:
+        """Until more of an answer is on its way than the client's kernel ever takes."""
+
+        def is_so() -> bool:
+            found = self.conversation(client)
+            return found is not None and untaken(found._ticket.socket) > 10_000
+
+        await self.until(is_so)
 
     async def close(self) -> None:
         stopping = asyncio.create_task(self.port.stop())
@@ -133,7 +244,7 @@ class House:
             await asyncio.sleep(0.001)
         await stopping
         for client in self.clients:
-            client.writer.transport.abort()
+            client.close()
         await self.until(lambda: self.port.connections == 0)
         assert self.caps._by_address.total() == 0
         assert self.port.memory.held == 0
@@ -165,28 +276,35 @@ Doing = Callable[[House], Awaitable[Client]]
 
 
 async def connects_and_is_silent(house: House) -> Client:
-    return await house.connect(tls=False)
+    client = await house.connect(tls=False)
+    await house.until(lambda: house.port._arrivals.coming)
+    return client
 
 
 async def says_half_a_hello(house: House) -> Client:
     client = await house.connect(tls=False)
     client.say(b"\x16\x03\x01\x02\x00\x01")
+    await house.until(lambda: house.port._arrivals.handshakes.under_way)
     return client
 
 
 async def is_silent_behind_tls(house: House) -> Client:
-    return await house.connect()
+    client = await house.connect()
+    await house.heard(client, Waits.BEGIN)
+    return client
 
 
 async def says_half_a_head(house: House) -> Client:
     client = await house.connect()
     client.say(GET[:-2])
+    await house.heard(client, Waits.HEAD)
     return client
 
 
 async def says_half_a_body(house: House) -> Client:
     client = await house.connect()
     client.say(b"POST /take HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+    await house.heard(client, Waits.BODY)
     return client
 
 
@@ -194,12 +312,14 @@ async def is_idle(house: House) -> Client:
     client = await house.connect()
     client.say(GET)
     assert (await client.answer())[0] == 200
+    await house.heard(client, Waits.NEXT)
     return client
 
 
 async def is_idle_and_says_half_a_head(house: House) -> Client:
     client = await is_idle(house)
     client.say(b"G")
+    await house.heard(client, Waits.HEAD)
     return client
 
 
@@ -220,16 +340,17 @@ async def test_who_lets_us_wait(
     house: House, does: Doing, seconds: float, status: int | None, counted: str | None
 ) -> None:
     client = await does(house)
-    await house.pass_time(seconds * 0.9)
+    await house.clock.advance(seconds * 0.9)
     assert house.port.connections == 1
     assert not house.counts
-    await house.pass_time(seconds * 0.3)
+    await house.clock.advance(seconds * 0.2)
     if status:
         found, fields, _ = await client.answer()
         assert (found, fields["connection"]) == (status, "close")
-        await house.pass_time(6)
+        await house.heard(client, Waits.HEARD)
+        await house.clock.advance(6)
     assert await client.rest() == b""
-    await house.pass_time(3)
+    await house.clock.advance(3)
     await house.until(lambda: house.port.connections == 0)
     assert house.counts == ({counted: 1} if counted else {})
 
@@ -266,14 +387,15 @@ LARGE: list[tuple[bytes, int]] = [
 async def test_who_says_too_much_or_nonsense(house: House, octets: bytes, status: int) -> None:
     client = await house.connect()
     client.say(octets)
+    client.say(b"x" * 500_000)  # it goes on sending: that must not cost it the answer, nor us memory
     if octets.startswith(b"HEAD"):
         assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 %d " % status)
     else:
         found, fields, _ = await client.answer()
         assert (found, fields["connection"]) == (status, "close")
         assert "date" in fields
-    client.say(b"x" * 500_000)  # it goes on sending: that must not cost it the answer, nor us memory
-    await house.pass_time(6)
+    await house.heard(client, Waits.HEARD)
+    await house.clock.advance(6)
     assert await client.rest() == b""
     assert house.counts == {str(status): 1}
     assert not house.bodies
@@ -283,9 +405,11 @@ async def test_who_says_too_much_or_nonsense(house: House, octets: bytes, status
 async def test_a_slow_body_is_taken_as_long_as_it_comes(house: House) -> None:
     client = await house.connect()
     client.say(post(60_000))
-    for _ in range(3):
+    for octets in (20_000, 40_000):
         client.say(b"x" * 20_000)
-        await house.pass_time(20)
+        await house.until(lambda octets=octets: house.port.memory.held == octets)
+        await house.clock.advance(20)
+    client.say(b"x" * 20_000)
     assert await client.answer() == (200, {**(await fields_of(house)), "content-length": "6"}, b"taken\n")
     assert house.bodies == [60_000]
 
@@ -300,9 +424,10 @@ async def fields_of(house: House) -> dict[str, str]:
 async def test_a_body_that_comes_octet_by_octet_is_not(house: House) -> None:
     client = await house.connect()
     client.say(post(1000))
-    for _ in range(3):
+    for octets in (1, 2, 3):
         client.say(b"x")
-        await house.pass_time(10)
+        await house.until(lambda octets=octets: house.port.memory.held == octets)
+        await house.clock.advance(10)
     assert (await client.answer())[0] == 408
     assert not house.bodies
 
@@ -310,9 +435,11 @@ async def test_a_body_that_comes_octet_by_octet_is_not(house: House) -> None:
 @with_a_port()
 async def test_a_head_that_comes_octet_by_octet_is_not(house: House) -> None:
     client = await house.connect()
-    for octet in GET[:5]:
-        client.say(bytes([octet]))
-        await house.pass_time(5)
+    for octets in (1, 2, 3, 4):
+        client.say(GET[octets - 1 : octets])
+        await house.heard(client, Waits.HEAD)
+        await house.until(lambda octets=octets: len(house.conversation(client).conn.trailing_data[0]) == octets)
+        await house.clock.advance(5)
     assert (await client.answer())[0] == 408
 
 
@@ -331,10 +458,9 @@ async def test_bodies_of_a_worker_are_bounded_together(house: House) -> None:
 
 @with_a_port()
 async def test_who_does_not_take_the_answer_is_cut_off(house: House) -> None:
-    client = await house.connect(buffer=4096)
-    client.writer.transport.pause_reading()
-    client.say(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-    await asyncio.sleep(0.3)
+    client = await house.slow_reader()
+    await client.say(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+    await house.fills_up(client)
     await house.clock.advance(27)
     assert house.port.connections == 1
     await house.clock.advance(7)
@@ -343,15 +469,64 @@ async def test_who_does_not_take_the_answer_is_cut_off(house: House) -> None:
 
 
 @with_a_port()
-async def test_who_takes_it_slowly_gets_all_of_it(house: House) -> None:
-    client = await house.connect(buffer=4096)
-    client.say(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    got = 0
-    while more := await client.reader.read(100_000):
-        got += len(more)
-        await house.clock.advance(0.1)
-    assert got > BIG
+async def test_who_takes_it_slowly_gets_all_of_it_and_is_idle_only_then(house: House) -> None:
+    client = await house.slow_reader()
+    await client.say(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.head()
+    for _ in range(BIG // 20_000):
+        await client.read(20_000)
+        await house.clock.advance(5)
+    await client.say(GET)
+    assert (await client.head()).startswith(b"HTTP/1.1 200 ")
     assert not house.counts
+
+
+@with_a_port()
+async def test_who_waits_for_our_leave_to_send_the_body_is_not_late(house: House) -> None:
+    client = await house.connect()
+    client.say(b"POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    await house.asked_late.wait()
+    await house.heard(client, Waits.NOTHING)
+    await house.clock.advance(3 * BOUNDS.body_seconds)
+    assert not house.counts
+    house.gate.set()
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    client.say(b"body")
+    assert (await client.answer())[0] == 200
+    assert house.bodies == [4]
+
+
+@with_a_port()
+async def test_with_our_leave_its_time_begins(house: House) -> None:
+    client = await house.connect()
+    client.say(b"POST /take HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    await house.clock.advance(BOUNDS.body_seconds * 0.9)
+    assert not house.counts
+    await house.clock.advance(BOUNDS.body_seconds * 0.3)
+    assert (await client.answer())[0] == 408
+
+
+@with_a_port()
+async def test_who_reads_slowly_has_no_more_time_to_write(house: House) -> None:
+    client = await house.slow_reader()
+    await client.say(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" + GET[:10])
+    await house.fills_up(client)
+    await house.clock.advance(BOUNDS.head_seconds + 2)
+    assert house.counts == {"408": 1}
+    await client.head()
+    await client.read(BIG)
+    assert (await client.head()).startswith(b"HTTP/1.1 408 ")
+
+
+@with_a_port()
+async def test_a_body_that_comes_behind_its_answer_takes_nobodys_room(house: House) -> None:
+    client = await house.connect()
+    client.say(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n")
+    assert (await client.answer())[0] == 404
+    client.say(b"x" * 90_000)
+    await house.heard(client, Waits.NEXT)
+    assert house.port.memory.held == 0
 
 
 @with_a_port()
@@ -359,7 +534,8 @@ async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
     client = await house.connect()
     client.say(GET + post(4) + b"body" + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + GET[:10])
     assert [(await client.answer())[0] for _ in range(3)] == [200, 200, 404]
-    await house.pass_time(23)
+    await house.heard(client, Waits.HEAD)
+    await house.clock.advance(23)
     assert (await client.answer())[0] == 408
 
 
@@ -374,7 +550,6 @@ async def test_one_too_many_is_told_so_and_health_checks_are_answered(house: Hou
     probe = await house.connect()
     probe.say(GET)
     assert (await probe.answer())[0] == 200
-    await house.pass_time(0)
     assert await probe.rest() == b""
     assert house.counts == {"crowd": 2, "503": 1}
     held[0].writer.transport.abort()
@@ -415,7 +590,6 @@ async def reset(house: House, client: Client) -> None:
 async def test_who_leaves_is_counted_out(house: House, does: Doing) -> None:
     client = await does(house)
     await house.until(lambda: house.port.connections == 1)
-    await asyncio.sleep(0.02)
     await reset(house, client)
     await house.until(lambda: house.port.connections == 0)
     assert house.caps._by_address.total() == 0
@@ -430,7 +604,7 @@ async def test_the_log_has_one_line_for_a_peer_in_a_minute(house: House) -> None
             assert (await client.answer())[0] == 400
         assert [line["event"] for line in lines] == ["http.refused"]
         assert lines[0]["client"] == "127.0.0.1"
-        await house.pass_time(61)
+        await house.clock.advance(61)
         client = await house.connect()
         client.say(b"EHLO me\r\n\r\n")
         await client.answer()
@@ -440,8 +614,7 @@ async def test_the_log_has_one_line_for_a_peer_in_a_minute(house: House) -> None
 @with_a_port()
 async def test_at_a_drain_the_silent_go_at_once_and_requests_are_finished(house: House) -> None:
     silent, idle, busy = await connects_and_is_silent(house), await is_idle(house), await says_half_a_body(house)
-    await house.until(lambda: house.port.connections == 3)
-    await asyncio.sleep(0.05)
+    assert house.port.connections == 3
     stopping = asyncio.create_task(house.port.stop())
     assert await silent.rest() == await idle.rest() == b""
     assert not stopping.done()
@@ -460,7 +633,8 @@ async def test_who_is_late_behind_a_head_request_is_told_so_with_a_body(house: H
     client.say(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     client.say(b"GET /healthz HTTP/1.1\r\nHost")
-    await house.pass_time(BOUNDS.head_seconds + 2)
+    await house.heard(client, Waits.HEAD)
+    await house.clock.advance(BOUNDS.head_seconds + 2)
     status, _, words = await client.answer()
     assert (status, bool(words)) == (408, True)
 
@@ -481,6 +655,24 @@ async def test_a_connection_that_is_passed_on_at_the_end_is_closed(house: House)
     house.port.take(theirs)
     assert ours.recv(1) == b""
     ours.close()
+
+
+@with_a_port()
+async def test_out_of_descriptors_it_rests_and_comes_again(house: House) -> None:
+    with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs() as lines:
+        patch.setattr(acceptor, "REST_SECONDS", 0.01)
+        await house.listen(TroubledSocket(*SHORTAGES))
+        await is_idle(house)
+    assert [line["event"] for line in lines] == ["http.not_accepted"] * 4
+
+
+@with_a_port()
+async def test_what_a_connection_met_while_it_waited_keeps_nobody_waiting(house: House) -> None:
+    with pytest.MonkeyPatch.context() as patch, structlog.testing.capture_logs() as lines:
+        patch.setattr(acceptor, "REST_SECONDS", 3600)
+        await house.listen(TroubledSocket(*OF_THE_CONNECTION))
+        await is_idle(house)
+    assert not lines
 
 
 def test_of_a_connection_that_the_loop_has_closed_nothing_is_on_its_way() -> None:

@@ -1,0 +1,129 @@
+"""Accepts connections, one in a turn of the loop, and hands each to whoever serves it.
+
+What accept(2) has to say of a connection that waited is the end of that one. A shortage of our own rests the socket:
+who waits in its backlog goes on waiting. Nothing that one connection meets keeps the next from being accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+REST_SECONDS: Final = 1.0
+
+OF_THE_CONNECTION: Final = frozenset(
+    {
+        # accept(2): network errors that were pending on it, to be treated as if nobody had waited
+        *(errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN),
+        *(errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH),
+        *(errno.ECONNABORTED, errno.EPERM),  # it has left; a firewall forbids it
+        *(errno.ENOSR, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT, errno.ETIMEDOUT),
+        *(errno.EAGAIN, errno.EINTR),
+    }
+)
+"""What accept(2) says that is no trouble of ours. The rest is (descriptors, memory), and would come again at once."""
+
+log = structlog.get_logger()
+
+
+class Arrival(Protocol):
+    """A connection that was accepted just now."""
+
+    def come(self) -> None:
+        """Goes its way from here."""
+
+    def cut(self) -> None:
+        """Ends, whatever it is doing."""
+
+
+class Acceptor:
+    """The listening sockets of one port."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make: Callable[[socket.socket, str], Arrival],
+        *,
+        not_accepted: str,
+        failed: str,
+    ) -> None:
+        """``make`` gets a socket that does not block and the client's address; the other two are events of the log:
+        we are short of something, and an arrival met trouble that we do not understand.
+        """
+        self._loop = loop
+        self._make = make
+        self._not_accepted = not_accepted
+        self._failed = failed
+        self._listening: list[socket.socket] = []
+
+    def listen(self, listening: socket.socket, backlog: int) -> None:
+        """Takes whoever comes to this socket, until ``close``."""
+        listening.setblocking(False)
+        listening.listen(backlog)
+        self._listening.append(listening)
+        self._loop.add_reader(listening, self._accept, listening)
+
+    def take(self, connection: socket.socket) -> None:
+        """Somebody else has accepted it."""
+        try:
+            peer = connection.getpeername()
+        except OSError:  # gone already
+            connection.close()
+            return
+        self._arrive(connection, peer)
+
+    def close(self) -> None:
+        """Nobody comes any more. The sockets are closed."""
+        while self._listening:
+            listening = self._listening.pop()
+            self._loop.remove_reader(listening)
+            listening.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
+        try:
+            connection, peer = listening.accept()
+        except OSError as error:
+            if error.errno not in OF_THE_CONNECTION:
+                self._rest(listening, error)
+            return
+        self._arrive(connection, peer)
+
+    def _rest(self, listening: socket.socket, error: OSError) -> None:
+        log.error(self._not_accepted, reason=error.strerror)
+        self._loop.remove_reader(listening)
+        self._loop.call_later(REST_SECONDS, self._accept_again, listening)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if listening in self._listening:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _arrive(self, connection: socket.socket, peer: object) -> None:
+        connection.setblocking(False)
+        client = address_of(peer)
+        arrival = self._make(connection, client)
+        try:
+            arrival.come()
+        except Exception:
+            log.exception(self._failed, client=client)
+            arrival.cut()
+
+
+def address_of(peer: object) -> str:
+    """The client's address as text, "" when it is gone already; IPv4 in IPv6 is IPv4."""
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+
+
+def has_spoken(connection: socket.socket) -> bool | None:
+    """None: not yet; False: it is gone. What it said is still to be read."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError:
+        return False
