@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from starlette.routing import Route
 
 from sesrelay.certificates.configured import certificate_files
+from sesrelay.connections.caps import NodeConnections
 from sesrelay.core.accept import Naming
 from sesrelay.core.guard import GuardBounds, LoginGuard, Tally
 from sesrelay.core.relay import Relay
@@ -28,7 +29,6 @@ from sesrelay.events.identities import IdentityTeller
 from sesrelay.events.identity_mail import Letterhead
 from sesrelay.events.owners import OwnerTeller
 from sesrelay.events.publisher import Publisher
-from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Surroundings
 from sesrelay.fronts.smtp.tls import TlsContexts

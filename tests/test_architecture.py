@@ -45,7 +45,18 @@ BELOW: dict[str, set[str]] = {
         *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     "wiring": {
-        *("model", "rules", "core", "store", "settings", "certificates", "resolver", "killpoints", "runtime"),
+        *(
+            "model",
+            "connections",
+            "rules",
+            "core",
+            "store",
+            "settings",
+            "certificates",
+            "resolver",
+            "killpoints",
+            "runtime",
+        ),
         *("fronts.smtp", "fronts.verify", "delivery", "events", "verification"),
     },
     # The command line is the door through which everything is started, so it stands above all.

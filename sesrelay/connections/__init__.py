@@ -1,1 +1,1 @@
-"""Strangers' connections, whatever they will speak: how they are accepted, and how those that misbehave are told of."""
+"""Strangers' connections, whatever they will speak: how many, accepted how, whose handshake is next, who is told of."""

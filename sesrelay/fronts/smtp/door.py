@@ -11,11 +11,11 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from sesrelay.connections.caps import NodeConnections
 from sesrelay.connections.complaints import Complaints
+from sesrelay.connections.handshakes import Handshakes
 from sesrelay.core.guard import LoginGuard
-from sesrelay.fronts.smtp.caps import NodeConnections
 from sesrelay.fronts.smtp.data import SpoolWriter, WorkerOctets
-from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.account import Login
 from sesrelay.model.clock import Clock

@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 import structlog
 
 from sesrelay.connections.acceptor import Acceptor, has_spoken
-from sesrelay.fronts.smtp.caps import NodeConnections
-from sesrelay.fronts.smtp.handshakes import Handshakes
+from sesrelay.connections.caps import NodeConnections
+from sesrelay.connections.handshakes import Handshakes
 
 _HANDSHAKES: Final = 100
 _HANDSHAKES_PER_ADDRESS: Final = 20

@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from sesrelay.connections.caps import NodeConnections
 from sesrelay.connections.complaints import Complaints
-from sesrelay.fronts.smtp.caps import NodeConnections
+from sesrelay.connections.handshakes import Handshakes
 from sesrelay.fronts.smtp.data import WorkerOctets
-from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.model.clock import Clock
 from sesrelay.runtime.https.arrivals import Arrivals, Entrance, Ticket
 from sesrelay.runtime.https.conversation import Conversation

@@ -15,11 +15,11 @@ from typing import Any, Self, TypeVar
 
 import trustme
 
+from sesrelay.connections.caps import WorkerConnections
+from sesrelay.connections.handshakes import Handshakes
 from sesrelay.core.guard import GuardBounds, LoginGuard
-from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Door, Surroundings
-from sesrelay.fronts.smtp.handshakes import Handshakes
 from sesrelay.fronts.smtp.server import SmtpServer, front_door
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.account import Login

@@ -13,9 +13,9 @@ import pytest
 import structlog
 
 from sesrelay.connections import acceptor
+from sesrelay.connections.caps import WorkerConnections
+from sesrelay.connections.handshakes import Handshakes
 from sesrelay.fronts.smtp import arrivals
-from sesrelay.fronts.smtp.caps import WorkerConnections
-from sesrelay.fronts.smtp.handshakes import Handshakes
 from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GREETING, HOST, OK, PLAIN, SECURE_EHLO, Client, House
 from tests.fronts.smtp.test_commit import drain
 from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket

@@ -9,8 +9,8 @@ from typing import Literal
 
 import pytest
 
+from sesrelay.connections.caps import WorkerConnections
 from sesrelay.fronts.smtp import replies
-from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.shortway import UNREAD
 from sesrelay.model.refusal import Refusal, Refused
 from tests.fronts.smtp.house import ACCEPTED, ENVELOPE, GO, GREETING, OK, PLAIN, House

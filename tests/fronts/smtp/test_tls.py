@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sesrelay.certificates.pairs import BadPair, PairFiles, _names
-from sesrelay.fronts.smtp.handshakes import Handshakes
+from sesrelay.connections.handshakes import Handshakes
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.clock import DAY, SECOND
 from tests.fronts.smtp.house import (

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import structlog
 
+from sesrelay.connections.caps import WorkerConnections
 from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp import server as server_module
-from sesrelay.fronts.smtp.caps import WorkerConnections
 from sesrelay.fronts.smtp.session import Session
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.refusal import Refusal, Refused

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sesrelay.fronts.smtp.caps import WorkerConnections
+from sesrelay.connections.caps import WorkerConnections
 from sesrelay.fronts.smtp.data import WorkerOctets
 from sesrelay.fronts.smtp.door import Surroundings
 from sesrelay.fronts.smtp.server import SmtpServer, front_door

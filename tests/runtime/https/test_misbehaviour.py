@@ -21,8 +21,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from sesrelay.connections import acceptor
-from sesrelay.fronts.smtp.caps import WorkerConnections
-from sesrelay.fronts.smtp.handshakes import Handshakes
+from sesrelay.connections.caps import WorkerConnections
+from sesrelay.connections.handshakes import Handshakes
 from sesrelay.runtime.https.conversation import Conversation
 from sesrelay.runtime.https.port import HttpsPort, application
 from sesrelay.runtime.https.sending import taken, untaken

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sesrelay.fronts.smtp.handshakes import SECONDS_BETWEEN, ByAddress, Handshakes
+from sesrelay.connections.handshakes import SECONDS_BETWEEN, ByAddress, Handshakes
 
 
 class Someone:
