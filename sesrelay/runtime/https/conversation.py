@@ -165,6 +165,9 @@ class Conversation(H11Protocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         self._port.refused(str(status), self._ticket.client, reason)
+        if self.conn.our_state is h11.DONE:  # it has its answer: another it would take for that to its next request
+            self._close()
+            return
         self._refused = True
         if self.cycle and not self.cycle.response_complete:
             begun = self.cycle.response_started

@@ -530,6 +530,17 @@ async def test_a_body_that_comes_behind_its_answer_takes_nobodys_room(house: Hou
 
 
 @with_a_port()
+async def test_who_has_its_answer_and_never_sends_the_body_hears_nothing_more(house: House) -> None:
+    client = await house.connect()
+    client.say(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+    assert (await client.answer())[0] == 404
+    await house.heard(client, Waits.BODY)
+    await house.clock.advance(BOUNDS.body_seconds + 1)
+    assert await client.reader.read(1) == b""
+    assert house.counts == {"408": 1}
+
+
+@with_a_port()
 async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
     client = await house.connect()
     client.say(GET + post(4) + b"body" + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + GET[:10])
