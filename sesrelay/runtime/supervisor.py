@@ -70,9 +70,9 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal says stop; returns the exit status. A fault before ``ready`` is one line on stderr."""
         try:
-            plan = await read(self._config, self._clock)
-            lock_fd = await self._lock(plan.data_dir)
             self._listen_to_signals()
+            plan = await self._unless_stopped(read(self._config, self._clock))
+            lock_fd = await self._unless_stopped(self._lock(plan.data_dir))
             self._around = self._surroundings(plan.data_dir, lock_fd)
             await self._take_up(plan, first=True)
         except (PlanFault, node.NodeFault, DoorFault, WorkerFault, OSError) as fault:
