@@ -247,9 +247,11 @@ class Supervisor:
                 raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
             await self._take_up(plan, first=False)
         except (PlanFault, DoorFault, WorkerFault, OSError) as fault:
+            self._doors.withdraw()
+            if self._stop.is_set():  # it was not refused, and nothing stays
+                return
             for line in _words(fault).splitlines():
                 self._log.error("reload refused; the old configuration stays", fault=line)
-            self._doors.withdraw()
             self._notifier.ready()
         else:
             self._log.info("reloaded", workers=plan.workers)

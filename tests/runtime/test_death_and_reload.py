@@ -175,6 +175,7 @@ def test_a_stop_does_not_wait_for_the_check_of_a_reload(house: House) -> None:
     house.process.terminate()
     assert house.process.wait(30) == 0
     assert house.events("stopped")
+    assert not house.events("reload refused; the old configuration stays")
 
 
 def test_a_stop_does_not_wait_for_the_check_of_a_start_and_a_reload_does_not_end_it(house: House) -> None:
