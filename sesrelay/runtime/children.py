@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -34,6 +35,7 @@ SILENCE_SECONDS: Final = 60
 """A worker whose loop has not turned for so long is killed: it renews nothing and answers nobody. Nor does one that is
 not ready by then.
 """
+_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _LONG_LIFE_SECONDS: Final = 60
 _LONGEST_WAIT_SECONDS: Final = 30
 _GRACE_SECONDS: Final = 2
@@ -128,10 +130,12 @@ class WorkerSet:
                         connections_here=0,
                     )
                     held.callback(caps.close)
-                self._settings_fd = os.memfd_create("sesrelay-settings")
+                self._settings_fd = os.memfd_create("sesrelay-settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
                 held.callback(os.close, self._settings_fd)
                 with open(self._settings_fd, "wb", closefd=False) as file:
                     file.write(json.dumps(self.plan.settings).encode())
+                # Nobody changes them any more, not even a worker that has been taken over, for those who come after it.
+                fcntl.fcntl(self._settings_fd, fcntl.F_ADD_SEALS, _SEALS)
             except OSError as error:
                 reason = f"{error.strerror}: file descriptors or memory of this machine have run out"
                 raise WorkerFault(f"there is no memory for what workers share: {reason}", passing=True) from None

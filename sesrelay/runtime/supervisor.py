@@ -70,9 +70,9 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal says stop; returns the exit status. A fault before ``ready`` is one line on stderr."""
         try:
-            plan = await read(self._config, self._clock)
-            lock_fd = await self._lock(plan.data_dir)
             self._listen_to_signals()
+            plan = await self._unless_stopped(read(self._config, self._clock))
+            lock_fd = await self._unless_stopped(self._lock(plan.data_dir))
             self._around = self._surroundings(plan.data_dir, lock_fd)
             await self._take_up(plan, first=True)
         except (PlanFault, node.NodeFault, DoorFault, WorkerFault, OSError) as fault:
@@ -247,9 +247,11 @@ class Supervisor:
                 raise PlanFault(["data_dir cannot change while the relay runs: stop it first"])
             await self._take_up(plan, first=False)
         except (PlanFault, DoorFault, WorkerFault, OSError) as fault:
+            self._doors.withdraw()
+            if self._stop.is_set():  # it was not refused, and nothing stays
+                return
             for line in _words(fault).splitlines():
                 self._log.error("reload refused; the old configuration stays", fault=line)
-            self._doors.withdraw()
             self._notifier.ready()
         else:
             self._log.info("reloaded", workers=plan.workers)

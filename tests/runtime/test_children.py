@@ -175,6 +175,17 @@ async def test_a_worker_whose_gauges_cannot_be_taken_away_is_replaced_all_the_sa
     await living.end()
 
 
+async def test_nobody_can_change_the_settings_of_workers_who_come_later() -> None:
+    living = workers(FakeClock(), 1)
+    fd = os.open(f"/proc/self/fd/{living._settings_fd}", os.O_RDWR)
+    assert json.loads(os.pread(fd, 100, 0)) == {}
+    for change in (lambda: os.pwrite(fd, b"x", 0), lambda: os.ftruncate(fd, 0), lambda: os.ftruncate(fd, 100)):
+        with pytest.raises(PermissionError):
+            change()
+    os.close(fd)
+    await living.end()
+
+
 @pytest.mark.parametrize("call", ["memfd_create", "ftruncate"])
 def test_without_memory_for_the_counts_it_says_so_and_holds_nothing(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def exhausted(*_: Any) -> int:

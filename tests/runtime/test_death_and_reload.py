@@ -175,6 +175,19 @@ def test_a_stop_does_not_wait_for_the_check_of_a_reload(house: House) -> None:
     house.process.terminate()
     assert house.process.wait(30) == 0
     assert house.events("stopped")
+    assert not house.events("reload refused; the old configuration stays")
+
+
+def test_a_stop_does_not_wait_for_the_check_of_a_start_and_a_reload_does_not_end_it(house: House) -> None:
+    house.config.unlink()
+    os.mkfifo(house.config)
+    process = house.begin()
+    (check,) = until(lambda: [one for one in house.family() if "sesrelay.runtime.plan" in one.cmdline()], "the check")
+    process.send_signal(signal.SIGHUP)
+    process.terminate()
+    assert process.wait(30) == 0
+    assert not check.is_running()
+    assert house.said() == []
 
 
 def test_a_reload_that_cannot_open_its_port_changes_nothing(house: House) -> None:

@@ -10,7 +10,7 @@ import click
 from sesrelay.core import identities
 from sesrelay.fronts.cli.output import columns, document, fields, iso, say
 from sesrelay.fronts.cli.reserving import Reserving
-from sesrelay.fronts.cli.session import Session, json_option, pass_place
+from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_place, pass_session, region_option
 from sesrelay.model.failure import Failed, Failure
 from sesrelay.model.identity import DnsAnswer, Identity, IdentityType, VerificationStatus
 from sesrelay.resolver import Resolver
@@ -109,22 +109,25 @@ def retry(session: Session, *, name: str, account_id: str, region: str, as_json:
 @click.option("--csv", "form", flag_value="csv", help="CSV: Name,Type,Value.")
 @click.option("--zone", "form", flag_value="zone", help="Lines of a zone file.")
 @click.option("--check", is_flag=True, help="Ask the domain's name servers now, and say what is wrong.")
-@pass_place
+@account_option
+@region_option
 @json_option
+@pass_session
 def records(
     session: Session,
     *,
     name: str,
     form: str | None,
     check: bool,
-    account_id: str,
-    region: str,
+    account_id: str | None,
+    region: str | None,
     as_json: bool,
 ) -> None:
     """Show the DNS records that a domain needs, ready to paste."""
-    if sum((form is not None, check, as_json)) > 1:
+    if sum((form is not None, check, as_json)) > 1:  # said before the database is asked for the account
         raise click.UsageError("--csv, --zone, --check and --json: one of them")
-    found = session.read(identities.show, account_id, region, name)
+    where = session.region(region)
+    found = session.read(identities.show, session.account(account_id), where, name)
     if found.type is not IdentityType.DOMAIN:
         raise Failed(Failure.INVALID, f"{found.name} is an address: only domains have records")
     wanted = [verification_record(found.name, found.token)]

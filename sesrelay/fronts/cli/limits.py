@@ -9,7 +9,7 @@ import click
 from sesrelay.core import limits as verbs
 from sesrelay.fronts.cli.accounts import operator, tell
 from sesrelay.fronts.cli.output import columns, document, fields, iso, say
-from sesrelay.fronts.cli.session import Session, json_option, pass_place, pass_session
+from sesrelay.fronts.cli.session import Session, account_option, json_option, pass_place, pass_session, region_option
 from sesrelay.model.limits import Allowance, LimitChange, LimitRequest, MessageType, RequestStatus, Wish
 
 _TYPES: Final = {each.value.lower().replace(" ", "-"): each for each in MessageType}
@@ -89,25 +89,28 @@ def show_limits(session: Session, *, account_id: str, region: str, as_json: bool
 @limits.command("set")
 @click.option("--quota", type=int, metavar="N", help="Recipients in 24 hours; -1: unlimited.")
 @click.option("--rate", type=float, metavar="N", help="Recipients a second; -1: unlimited.")
-@pass_place
+@account_option
+@region_option
 @json_option
+@pass_session
 def set_limits(
     session: Session,
     *,
     quota: int | None,
     rate: float | None,
-    account_id: str,
-    region: str,
+    account_id: str | None,
+    region: str | None,
     as_json: bool,
 ) -> None:
     """Set an account's limits in a region; they count from the next message on."""
-    if quota is None and rate is None:
+    if quota is None and rate is None:  # said before the database is asked for the account
         raise click.UsageError("say --quota N, --rate N or both")
-    session.write(verbs.set_limits, account_id, region, quota, rate, operator=operator(session))
+    where, chosen = session.region(region), session.account(account_id)
+    session.write(verbs.set_limits, chosen, where, quota, rate, operator=operator(session))
     if as_json:
-        tell(session, account_id, region, as_json)
+        tell(session, chosen, where, as_json)
     else:
-        say(f"account {account_id} in {region}: set")
+        say(f"account {chosen} in {where}: set")
 
 
 @limits.command()

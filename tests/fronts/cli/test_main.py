@@ -130,6 +130,21 @@ def test_a_database_that_is_away_is_one_line_and_status_1(made: Cli) -> None:
     assert "geheim" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("limits", "set"), "say --quota N"),
+        (("identity", "records", "a.test", "--csv", "--json"), "one of them"),
+        (("policy", "show"), "name one user"),
+        (("identity", "list", "--region", "nowhere-1"), "not one of the regions"),
+    ],
+)
+def test_wrong_usage_is_said_without_the_database(made: Cli, command: tuple[str, ...], words: str) -> None:
+    text = made.config.read_text().replace('"sqlite"', '"postgresql://nobody:geheim@127.0.0.1:1/none"')
+    made.config.write_text(text)
+    assert words in made.usage(*command)
+
+
 def test_a_data_folder_that_is_not_there_is_one_line(made: Cli) -> None:
     made.config.write_text(made.config.read_text().replace("data_dir: .", "data_dir: nowhere"))
     result = made("account", "list")
