@@ -7,26 +7,13 @@ who waits in its backlog goes on waiting. Nothing that one connection meets keep
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
-REST_SECONDS: Final = 1.0
-
-OF_THE_CONNECTION: Final = frozenset(
-    {
-        # accept(2): network errors that were pending on it, to be treated as if nobody had waited
-        *(errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN),
-        *(errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH),
-        *(errno.ECONNABORTED, errno.EPERM),  # it has left; a firewall forbids it
-        *(errno.ENOSR, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT, errno.ETIMEDOUT),
-        *(errno.EAGAIN, errno.EINTR),
-    }
-)
-"""What accept(2) says that is no trouble of ours. The rest is (descriptors, memory), and would come again at once."""
+from sesrelay.connections.shortage import OF_THE_CONNECTION, REST_SECONDS
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sesrelay.connections.acceptor import OF_THE_CONNECTION, REST_SECONDS
+from sesrelay.connections.shortage import OF_THE_CONNECTION, REST_SECONDS
 from sesrelay.runtime.descriptors import NO_ROOM
 from sesrelay.runtime.plan import Door
 
