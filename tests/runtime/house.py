@@ -132,13 +132,9 @@ class House:
         return mine
 
     def workers(self) -> list[psutil.Process]:
-        """The supervisor's children."""
+        """The supervisor's children, but those that end while we look."""
         assert self.process
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if child.status() != psutil.STATUS_ZOMBIE and "sesrelay.runtime.worker" in child.cmdline()
-        ]
+        return [child for child in psutil.Process(self.process.pid).children() if _is_worker(child)]
 
     def kill(self, *processes: psutil.Process) -> None:
         for process in processes:
@@ -212,3 +208,10 @@ def free_port() -> int:
     """For those who must know a port before it is opened."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "sesrelay.runtime.worker" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
