@@ -17,6 +17,7 @@ from zlib_ng.zlib_ng import crc32, crc32_combine
 from sesrelay.killpoints import reached
 from sesrelay.model.message import BodyLocation, NewMessage, SpooledBody
 from sesrelay.store import spool, sweep
+from sesrelay.store.recent import RecentFiles
 from sesrelay.store.segments import ROLL_OVER_OCTETS, SUFFIX, SYSTEM_DISK, Disk, Segment, read, sync_folder
 from sesrelay.store.spool import SpoolWriter, put_header
 from sesrelay.store.sweep import Signature
@@ -40,6 +41,7 @@ class Bodies:
         self._disk = disk
         self._roll_over_octets = roll_over_octets
         self._segment: Segment | None = None
+        self._recent = RecentFiles(self._folder, disk)
         self._pool: ThreadPoolExecutor | None = None
         for folder in (self._folder, self._spool):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -65,6 +67,7 @@ class Bodies:
         """The segment for the next batch: a new one at first, after a failure and when the last is full."""
         if self._segment is not None and self._segment.size >= self._roll_over_octets:
             self._segment.close()
+            self._recent.add(self._segment.name, self._segment.size)
             self._segment = None
         if self._segment is None:
             self._segment = Segment(self._folder, self._signature.sign(SUFFIX), self._disk)
@@ -90,6 +93,9 @@ class Bodies:
         except OSError as error:
             return [error] * len(spooled)
         reached("after-body-sync")
+        for place in places:
+            if isinstance(place, BodyLocation):
+                self._recent.add(place.segment, place.length)
         return places
 
     def _write_headers(self, spooled: Sequence[SpooledBody]) -> Iterable[int | OSError]:

@@ -35,6 +35,11 @@ class BodyMissing(BodyDamaged):
     """The file of a location is gone: removed, or its messages were moved to another segment."""
 
 
+def forget(descriptor: int) -> None:
+    """A synced file is read from the disk from now on. OSError."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 @dataclass(frozen=True, slots=True)
 class Disk:
     """What bodies ask of the operating system; tests bring one that fails."""
@@ -43,6 +48,7 @@ class Disk:
     """Octets written; raises OSError."""
     sync: Callable[[int], None] = os.fdatasync
     sync_folder: Callable[[int], None] = os.fsync
+    forget: Callable[[int], None] = forget
 
 
 SYSTEM_DISK: Final = Disk()
