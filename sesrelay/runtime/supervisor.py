@@ -60,7 +60,9 @@ class Supervisor:
         self._woken = asyncio.Event()
         self._workers: WorkerSet | None = None
         self._opened: list[OpenDoor] = []
+        self._previous: WorkerSet | None = None
         self._old: asyncio.Task[None] | None = None
+        """The previous set finishes."""
         self._passers: list[Passer] = []
         self._status: asyncio.Server | None = None
         self._collect: Callable[[], bytes] = bytes
@@ -161,13 +163,13 @@ class Supervisor:
         if self._status and status is not self._status:
             self._status.close()
         self._status = status
-        previous, self._workers = self._workers, fresh
+        self._previous, self._workers = self._workers, fresh
         self._opened = list(opened.values())
         self._doors.settle(self._opened)  # before the old set leaves off: nobody is to wait where nobody comes any more
         self._pass_on(opened)
         self._notifier.ready()
-        if previous:
-            self._old = asyncio.create_task(self._let_finish(previous))
+        if self._previous:
+            self._old = asyncio.create_task(self._let_finish(self._previous))
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """What comes of the work. Raises WorkerFault when a signal to stop comes before; then it is cancelled."""
@@ -257,7 +259,7 @@ class Supervisor:
             self._log.info("reloaded", workers=plan.workers)
 
     async def _leave(self) -> None:
-        """Lets the workers finish, within their time, or at once when asked twice."""
+        """Lets the workers finish, within their time, or at once when asked twice; those of before a reload, too."""
         self._notifier.stopping()
         self._log.info("stopping")
         for passer in self._passers:
@@ -267,9 +269,10 @@ class Supervisor:
         hurried = asyncio.create_task(self._hurry.wait())
         everybody = asyncio.gather(*leaving, return_exceptions=True)
         await asyncio.wait((everybody, hurried), return_when=asyncio.FIRST_COMPLETED)
-        if self._hurry.is_set() and self._workers:
-            await self._workers.end()
         hurried.cancel()
+        for workers in (self._workers, self._previous):
+            if workers:  # who was not asked to hurry is gone already
+                await workers.end()
         if self._status:
             self._status.close()
         self._forget_metrics()

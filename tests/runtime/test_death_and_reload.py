@@ -101,14 +101,20 @@ def reload(house: House) -> None:
     house.process.send_signal(signal.SIGHUP)
 
 
-def test_a_reload_brings_new_workers_and_loses_no_session(house: House) -> None:
-    house.start()
-    before = pids(house.workers())
+def in_the_midst_of_a_message(house: House) -> smtplib.SMTP:
+    """A session that no drain ends before its time."""
     busy = house.session()
     busy.mail(SENDER)
     busy.rcpt(SIMULATOR)
     busy.putcmd("DATA")
     assert busy.getreply()[0] == 354
+    return busy
+
+
+def test_a_reload_brings_new_workers_and_loses_no_session(house: House) -> None:
+    house.start()
+    before = pids(house.workers())
+    busy = in_the_midst_of_a_message(house)
     house.settle(workers=3)
     reload(house)
     until(lambda: len(pids(house.workers()) - before) == 3, "three new workers")
@@ -211,3 +217,21 @@ def test_a_reload_whose_workers_cannot_start_changes_nothing(house: House) -> No
     assert "keyring" in refused["fault"]
     assert pids(house.workers()) == before
     house.send()
+
+
+def test_a_second_stop_ends_workers_that_a_reload_let_finish_too(house: House) -> None:
+    house.settle(drain_seconds=300)
+    house.start()
+    assert house.process
+    draining = house.workers()
+    busy = in_the_midst_of_a_message(house)
+    reload(house)
+    until(lambda: house.events("reloaded"), "reloaded")
+    assert any(worker.is_running() for worker in draining)
+    everybody = house.workers()
+    house.process.terminate()
+    until(lambda: house.events("stopping"), "the stop is under way")
+    house.process.terminate()
+    assert house.process.wait(30) == 0
+    assert [worker for worker in everybody if worker.is_running()] == []
+    busy.close()
