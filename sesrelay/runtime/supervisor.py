@@ -220,8 +220,9 @@ class Supervisor:
         self._passers = [Passer(door.sockets[0], giver(name)) for name, door in opened.items() if door.shared]
 
     async def _watch(self) -> None:
-        """Silent workers and reloads, until it is time to stop."""
+        """Silent workers and reloads, until it is time to stop. While one of these goes on, so does the watch."""
         signs = asyncio.create_task(self._give_signs_of_life())
+        reloading: asyncio.Task[None] | None = None
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -229,9 +230,13 @@ class Supervisor:
             self._woken.clear()
             if self._workers:
                 self._workers.kill_the_silent()
-            if self._reload and not self._stop.is_set() and (self._old is None or self._old.done()):
+            if reloading and reloading.done():
+                reloading = reloading.result()
+            if self._reload and not self._stop.is_set() and not reloading and (self._old is None or self._old.done()):
                 self._reload = False
-                await self._exchange()
+                reloading = asyncio.create_task(self._exchange())
+        if reloading:
+            await reloading
         signs.cancel()
 
     async def _give_signs_of_life(self) -> None:

@@ -1,0 +1,58 @@
+"""What the supervisor goes on with while a reload takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from sesrelay.runtime import supervisor
+from sesrelay.runtime.children import WorkerSet
+from sesrelay.runtime.listeners import Doors
+from sesrelay.runtime.supervisor import Supervisor
+from sesrelay.runtime.systemd import Notifier
+
+
+class Workers(WorkerSet):
+    """Counts how often somebody looks who is silent."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.looked = asyncio.Event()
+
+    def kill_the_silent(self) -> None:
+        self.looks += 1
+        self.looked.set()
+
+    async def another_look(self) -> None:
+        self.looked.clear()
+        async with asyncio.timeout(10):
+            await self.looked.wait()
+
+
+async def test_a_worker_that_falls_silent_during_a_reload_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    checking, checks = asyncio.Event(), 0
+
+    async def check_without_end(*_: Any) -> NoReturn:
+        nonlocal checks
+        checks += 1
+        checking.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(supervisor, "read", check_without_end)
+    monkeypatch.setattr(supervisor, "_LOOK_SECONDS", 0.01)
+    it = Supervisor(Path("/nowhere"), Notifier({}, 0), Doors())
+    it._workers = workers = Workers()
+    watching = asyncio.create_task(it._watch())
+    it._asked_to_reload()
+    await checking.wait()
+    it._asked_to_reload()  # one at a time
+    for _ in range(3):
+        await workers.another_look()
+    assert checks == 1
+    it._asked_to_stop()
+    async with asyncio.timeout(10):
+        await watching
