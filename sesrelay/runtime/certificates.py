@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -19,6 +20,8 @@ from sesrelay.certificates.authority import Renewal
 from sesrelay.certificates.pairs import Pair, remarks, uncovered
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.clock import SECOND, Clock
+from sesrelay.runtime.clock import SystemClock
+from sesrelay.runtime.processes import run
 
 LOOK_SECONDS: Final = 5.0
 DAY_SECONDS: Final = 86_400.0
@@ -109,17 +112,14 @@ class CertificateKeeper:
 
 
 async def _ask(order: Mapping[str, object]) -> dict[str, list[str]]:
-    """What the process that renews has done. OSError, ValueError, TimeoutError."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sesrelay.runtime.renewing"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(RENEWING_SECONDS):
-            output, _ = await process.communicate(json.dumps(order).encode())
-    except TimeoutError:
-        process.kill()
-        raise
+    """What the process that renews has done; it ends with the caller. OSError, ValueError, TimeoutError."""
+    command = [sys.executable, "-m", "sesrelay.runtime.renewing"]
+    with os.fdopen(os.memfd_create("sesrelay-order"), "r+b") as stdin:
+        stdin.write(json.dumps(order).encode())
+        stdin.seek(0)
+        # A process takes real time, whatever hour tests say it is.
+        status, output = await run(command, SystemClock(), seconds=RENEWING_SECONDS, stdin=stdin)
+    if status is None:
+        raise TimeoutError
     answer: dict[str, list[str]] = json.loads(output)
     return answer

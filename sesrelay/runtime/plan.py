@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sesrelay.model.clock import Clock
+from sesrelay.runtime.processes import run
 
 CHECK_SECONDS: Final = 60
 """A check that has no result by then is given up."""
-_LOOK_SECONDS: Final = 0.01
 
 
 class PlanFault(Exception):  # noqa: N818 - its lines are for people
@@ -54,7 +53,8 @@ class Plan:
 
 async def read(config: Path, clock: Clock) -> Plan:
     """Has the file checked and returns its plan. Raises PlanFault, OSError."""
-    status, output = await _run([sys.executable, "-m", "sesrelay.runtime.plan", str(config)], clock)
+    command = [sys.executable, "-m", "sesrelay.runtime.plan", str(config)]
+    status, output = await run(command, clock, seconds=CHECK_SECONDS)
     try:
         answer = json.loads(output)
     except ValueError:
@@ -70,27 +70,6 @@ async def read(config: Path, clock: Clock) -> Plan:
         drain_seconds=answer["drain_seconds"],
         settings=answer["settings"],
     )
-
-
-async def _run(command: list[str], clock: Clock) -> tuple[int | None, bytes]:
-    """Its exit status, None when it was too slow, and what it wrote.
-
-    Once the process runs nothing is needed any more that may have run out. (asyncio's own subprocesses need a thread
-    or a descriptor then, and are left behind without.)
-    """
-    with os.fdopen(os.memfd_create("sesrelay-plan"), "r+b") as output:
-        end = clock.monotonic() + CHECK_SECONDS
-        process = subprocess.Popen(command, stdout=output)  # noqa: ASYNC220 - returns when the process is there
-        try:
-            while process.poll() is None:
-                if clock.monotonic() > end:
-                    return None, b""
-                await clock.sleep(_LOOK_SECONDS)
-        finally:
-            process.kill()
-            process.wait()
-        output.seek(0)
-        return process.returncode, output.read()
 
 
 def _answer(config: Path) -> dict[str, Any]:

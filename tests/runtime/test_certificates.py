@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 import structlog
 import trustme
@@ -16,6 +18,7 @@ from sesrelay.certificates.authority import Authority, Renewal, renew
 from sesrelay.certificates.pairs import PairFiles
 from sesrelay.fronts.smtp.tls import TlsContexts
 from sesrelay.model.clock import DAY, SECOND
+from sesrelay.runtime import certificates
 from sesrelay.runtime.certificates import CertificateKeeper
 from tests.clock import FakeClock
 
@@ -142,6 +145,42 @@ async def test_a_renewal_that_fails_is_an_error_with_its_reason_and_the_end_is_w
     assert failed[:2] == ("tls.certificate_not_renewed", "error")
     assert "ca.pem and ca.key are no CA that init made" in failed[2]
     assert warned == ("tls.certificate_ends", "warning", "expires in 20 days")
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Whatever process is started does not end. The file appears when one has its order."""
+    program, file = tmp_path / "program", tmp_path / "file"
+    program.write_text(
+        f"#!{sys.executable}\nimport pathlib, signal, sys\n"
+        f"sys.stdin.read()\npathlib.Path({str(file)!r}).touch()\nsignal.pause()\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return file
+
+
+async def test_a_renewal_ends_with_its_worker(node: Node, endless: Path) -> None:
+    await node.days_before_the_end(59)
+    running = asyncio.create_task(node.keeper.run(first_of_node=True))
+    async with asyncio.timeout(60):
+        while not endless.exists():
+            await asyncio.sleep(0.001)
+    (renewing,) = psutil.Process().children()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    alive = psutil.pid_exists(renewing.pid)
+    if alive:
+        renewing.kill()
+    assert not alive
+
+
+@pytest.mark.usefixtures("endless")
+async def test_a_renewal_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "RENEWING_SECONDS", 0.05)
+    with pytest.raises(TimeoutError):
+        await certificates._ask({})
+    assert psutil.Process().children() == []
 
 
 async def test_a_bad_pair_is_counted_and_complained_of_once(node: Node) -> None:
