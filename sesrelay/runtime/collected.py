@@ -5,6 +5,8 @@ Import only when ``PROMETHEUS_MULTIPROC_DIR`` is set: the library looks at it th
 
 from __future__ import annotations
 
+import os
+
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -14,7 +16,8 @@ _collector = MultiProcessCollector(_registry)  # type: ignore[no-untyped-call]
 
 
 def collect() -> bytes:
-    """The node's metrics in Prometheus's text format."""
+    """The node's metrics in Prometheus's text format. OSError: they cannot be read now."""
+    os.scandir(os.environ["PROMETHEUS_MULTIPROC_DIR"]).close()  # to the library a folder that does not open is empty
     return generate_latest(_registry)
 
 

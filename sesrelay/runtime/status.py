@@ -2,19 +2,26 @@
 
 HTTP/1.1 as far as a probe or Prometheus needs it: GET without a body, one answer, the connection closes. All clients
 are of this machine, so a bound for each address would bound nothing: when too many are there, the one that has been
-there for longest goes, and a probe, which asks at once, is answered.
+there for longest goes, and a probe, which asks at once, is answered. So it is when no file descriptor is left: one is
+kept for that. A page for which something has run out is a 503 that says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
+
+from sesrelay.connections.shortage import OF_THE_CONNECTION, REST_SECONDS
 
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 Page = Callable[[], Answer]
+"""OSError: not now."""
 
 _REASONS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
                    408: "Request Timeout", 431: "Request Header Fields Too Large",
@@ -46,8 +53,15 @@ def _found(request: bytes, pages: Mapping[str, Page]) -> tuple[Answer, bool]:
     elif method not in (b"GET", b"HEAD"):
         found = text(405, "only GET")
     else:
-        found = pages[path]() if path in pages else text(404, "not found")
+        found = _made(pages[path]) if path in pages else text(404, "not found")
     return found, method == b"HEAD"
+
+
+def _made(page: Page) -> Answer:
+    try:
+        return page()
+    except OSError as error:
+        return text(503, f"this cannot be said now: {error.strerror or error}")
 
 
 def _response(found: Answer, without_body: bool = False) -> bytes:
@@ -60,30 +74,90 @@ def _response(found: Answer, without_body: bool = False) -> bytes:
 
 
 class StatusPort:
-    """Makes the connections, and keeps them few."""
+    """Accepts, makes the connections, and keeps them few."""
 
     def __init__(self, pages: Mapping[str, Page], complain: Callable[[str, str, str], None], descriptors: int) -> None:
         """``complain`` is told event, client and reason; ``descriptors``: as many as the process may have."""
         self.pages = pages
         self.complain = complain
         self._most = max(4, min(_MOST, descriptors // 8))
-        self._connections: OrderedDict[StatusProtocol, asyncio.Transport] = OrderedDict()
+        self._connections: OrderedDict[StatusProtocol, None] = OrderedDict()
+        self._coming: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._listening: socket.socket | None = None
+        self._spare: int | None = None
+        """A descriptor in whose place somebody can be accepted when there is no other."""
+        self._resting: asyncio.TimerHandle | None = None
 
-    def __call__(self) -> StatusProtocol:
-        """The protocol factory."""
-        return StatusProtocol(self)
+    def listen(self, listening: socket.socket) -> None:
+        """Takes whoever comes to this socket, until ``close``."""
+        listening.setblocking(False)
+        self._listening = listening
+        self._take_spare()
+        self._loop.add_reader(listening, self._accept, listening)
 
-    def come(self, connection: StatusProtocol, transport: asyncio.Transport) -> None:
+    @property
+    def place(self) -> object:
+        """Where it listens."""
+        return self._listening.getsockname() if self._listening else None
+
+    def close(self) -> None:
+        """Nobody comes any more; those who are there get their answer."""
+        listening, self._listening = self._listening, None
+        if listening:
+            self._loop.remove_reader(listening)
+            listening.close()
+        if self._resting:
+            self._resting.cancel()
+        self._give_spare()
+
+    def come(self, connection: StatusProtocol) -> None:
         """One more; the oldest makes room for it."""
         if len(self._connections) >= self._most:
-            _, oldest = self._connections.popitem(last=False)
-            self.complain("status.refused", _client(oldest), "too many connections")
-            oldest.abort()
-        self._connections[connection] = transport
+            oldest, _ = self._connections.popitem(last=False)
+            oldest.make_room("too many connections")
+        self._connections[connection] = None
 
     def gone(self, connection: StatusProtocol) -> None:
         """One less."""
         self._connections.pop(connection, None)
+        self._loop.call_soon(self._go_on)  # its descriptor is free then
+
+    def _accept(self, listening: socket.socket) -> None:
+        try:
+            connection, _ = listening.accept()
+        except OSError as error:
+            if error.errno not in OF_THE_CONNECTION:
+                self.complain("status.not_accepted", "", str(error.strerror))
+                if not self._give_spare():  # else the loop comes back at once
+                    self._loop.remove_reader(listening)
+                    self._resting = self._loop.call_later(REST_SECONDS, self._go_on)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: StatusProtocol(self), connection))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+
+    def _go_on(self) -> None:
+        """Something may be there again."""
+        if not self._listening:
+            return
+        self._take_spare()
+        if self._resting:
+            self._resting.cancel()
+            self._resting = None
+            self._loop.add_reader(self._listening, self._accept, self._listening)
+
+    def _take_spare(self) -> None:
+        if self._spare is None:
+            with suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _give_spare(self) -> bool:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
+        return spare is not None
 
 
 def _client(transport: asyncio.Transport) -> str:
@@ -103,7 +177,7 @@ class StatusProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._port.come(self, transport)
+        self._port.come(self)
         self._limit = asyncio.get_running_loop().call_later(_REQUEST_SECONDS, self._too_late)
 
     def data_received(self, data: bytes) -> None:
@@ -112,6 +186,14 @@ class StatusProtocol(asyncio.Protocol):
             self._refuse(431, "the request is too long")
         elif b"\r\n\r\n" in self._head:
             self._answer(answer(self._head, self._port.pages))
+
+    def make_room(self, reason: str) -> None:
+        """Goes at once; who has begun to ask and has no answer yet is told why."""
+        assert self._transport
+        self._port.complain("status.refused", _client(self._transport), reason)
+        if self._head and not self._transport.is_closing():
+            self._transport.write(_response(text(503, reason)))
+        self._transport.abort()
 
     def _too_late(self) -> None:
         assert self._transport

@@ -64,7 +64,7 @@ class Supervisor:
         self._old: asyncio.Task[None] | None = None
         """The previous set finishes."""
         self._passers: list[Passer] = []
-        self._status: asyncio.Server | None = None
+        self._status: StatusPort | None = None
         self._collect: Callable[[], bytes] = bytes
         self._around: Surroundings | None = None
         self._metrics_dir: Path | None = None
@@ -150,7 +150,7 @@ class Supervisor:
         await self._unless_stopped(fresh.start(first=first))
         try:  # what may fail comes before the set counts
             places = {name: [door.door.address, door.port] for name, door in opened.items()}
-            status = await self._status_on(opened["metrics"])
+            status = self._status_on(opened["metrics"])
             try:
                 node.tell_ports(plan.data_dir, places)
             except OSError:
@@ -188,18 +188,14 @@ class Supervisor:
         assert self._workers
         self._workers.release(ended)
 
-    async def _status_on(self, door: OpenDoor) -> asyncio.Server:
+    def _status_on(self, door: OpenDoor) -> StatusPort:
         """The one that is there, when it is on this door's socket, or another."""
-        if self._status and door.sockets[0].getsockname() == self._status.sockets[0].getsockname():
+        if self._status and door.sockets[0].getsockname() == self._status.place:
             return self._status
-        sock = door.sockets[0].dup()
         pages = {"/metrics": self._metrics_page, "/healthz": lambda: text(200, "ok"), "/readyz": self._ready_page}
         port = StatusPort(pages, self._complaints.about, descriptors.limit())
-        try:
-            return await asyncio.get_running_loop().create_server(port, sock=sock)
-        except OSError:
-            sock.close()
-            raise
+        port.listen(door.sockets[0].dup())
+        return port
 
     def _metrics_page(self) -> Answer:
         return 200, "text/plain; version=0.0.4; charset=utf-8", self._collect()

@@ -4,6 +4,7 @@ with what it has, and keeps nothing open of what it could not finish.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -66,18 +67,36 @@ def test_wherever_descriptors_run_out_a_reload_is_refused_in_one_line_or_done(cr
     leave(spare, crowded)
     try:
         said = reload(crowded)
+        refused = any(REFUSED in line for line in said)
+        if not refused:  # who meets a worker that leaves is told so behind his message
+            until(lambda: workers.isdisjoint({worker.pid for worker in crowded.workers()}), "the old workers are gone")
         crowded.send()
     finally:
         resource.prlimit(crowded.process.pid, resource.RLIMIT_NOFILE, limits)
-    if any(REFUSED in line for line in said):
+    if refused:
         assert spare < 12
         assert len(said) == 1, said
         assert "Too many open files" in said[0]
         assert {worker.pid for worker in crowded.workers()} == workers
     else:
         assert spare > 3
-        until(lambda: workers.isdisjoint({worker.pid for worker in crowded.workers()}), "the old workers are gone")
     until(lambda: len(open_files(crowded)) == before, "no file of the reload's is open any more")
+
+
+def test_without_descriptors_the_nodes_own_port_still_answers(house: House) -> None:
+    house.start()
+    before = len(house.said())
+    for spare in range(3):
+        leave(spare, house)
+        assert house.get("/healthz") == (200, "ok\n")
+        assert house.get("/readyz") == (200, "ready\n")
+        status, words = house.get("/metrics")
+        if spare < 2:  # one is the connection's
+            assert (status, words) == (503, "this cannot be said now: Too many open files\n")
+        else:
+            assert status == 200
+            assert "sesrelay_messages_accepted_total" in words
+    assert [json.loads(line)["event"] for line in house.said()[before:]] == ["status.not_accepted"]
 
 
 def test_workers_who_could_serve_nobody_are_not_started(house: House) -> None:
