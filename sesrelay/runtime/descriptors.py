@@ -18,7 +18,7 @@ from typing import Final
 ENOUGH: Final = 1 << 20
 """Some systems allow a thousand million, for which programs that close them all would need minutes."""
 KEPT: Final = 64
-"""Of a small limit, for listeners, database and log."""
+"""Of a small limit, for database, deliveries and log."""
 NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT}
 """What the system says when something has run out: it may be there again later."""
 _FILE: Final = Path("/proc/self/limits")
@@ -48,18 +48,23 @@ def for_worker(listeners: int) -> int:
     return KEPT + listeners
 
 
-def for_sessions(limit: int) -> int:
+def beside(listeners: int) -> int:
+    """How many this process may have open beside so many listening sockets: its room."""
+    return max(0, limit() - listeners)
+
+
+def for_sessions(room: int) -> int:
     """How many of them a worker's SMTP sessions may take: three quarters, of few all but the kept ones, and not what
     the HTTPS port has.
     """
-    return max(1, min(limit * 3 // 4, limit - KEPT) - for_https(limit))
+    return max(1, min(room * 3 // 4, room - KEPT) - for_https(room))
 
 
-def for_https(limit: int) -> int:
+def for_https(room: int) -> int:
     """How many a worker's HTTPS port may take, all in all."""
-    return max(2, limit // 16)
+    return max(2, room // 16)
 
 
-def for_https_crowd(limit: int) -> int:
+def for_https_crowd(room: int) -> int:
     """How many of these are for telling clients that they are too many."""
-    return min(16, for_https(limit) // 2)
+    return min(16, for_https(room) // 2)

@@ -126,7 +126,7 @@ class Worker:
         return DRAINED
 
     async def _start(self, order: Message, settings: Settings) -> Parts:
-        sessions = _sessions_here(settings, order["workers"])
+        sessions = _sessions_here(order, settings)
         caps = _caps(order, "smtp", settings.smtp, sessions, settings.smtp.node_connections_per_address)
         parts = build(
             settings,
@@ -167,9 +167,9 @@ class Worker:
         return NodeTally(*memory, self._clock, half_life_seconds=half_life_seconds, most=most)
 
     def _https_port(self, order: Message, settings: Settings, parts: Parts) -> HttpsPort:
-        limit = descriptors.limit()
-        extra = descriptors.for_https_crowd(limit)
-        here = descriptors.for_https(limit) - extra
+        room = _room(order)
+        extra = descriptors.for_https_crowd(room)
+        here = descriptors.for_https(room) - extra
         return HttpsPort(
             application(parts.pages),
             parts.front.tls.default,
@@ -262,11 +262,16 @@ def _keep(retention: Retention) -> Keep:
     return Keep(*(round(number * DAY) for number in days))
 
 
-def _sessions_here(settings: Settings, workers: int) -> int:
+def _room(order: Message) -> int:
+    """The file descriptors of this worker that no listening socket has."""
+    return descriptors.beside(sum(map(len, order["sockets"].values())))
+
+
+def _sessions_here(order: Message, settings: Settings) -> int:
     """How many this worker has descriptors for; says so when that is less than its share."""
-    limit = descriptors.limit()
-    most = descriptors.for_sessions(limit)
-    if most < settings.smtp.node_connections / workers:
+    most = descriptors.for_sessions(_room(order))
+    if most < settings.smtp.node_connections / order["workers"]:
+        limit = descriptors.limit()
         log.warning("few file descriptors: this bounds sessions", descriptors=limit, sessions_here=most)
     return most
 
