@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Protocol
 
+import psutil
 import pytest
 
 from tests.journeys.books import FAST_RETRIES, assert_all_is_well, settle_down
@@ -25,13 +30,28 @@ MISCHIEF = Mischief(
 )
 
 
-def kill_one_worker(relay: RelayStandIn, chance: random.Random) -> None:
-    chance.choice(relay.workers()).kill()
+class Family(Protocol):
+    def workers(self) -> list[psutil.Process]:
+        """They may have ended by the time somebody looks."""
 
 
-def kill_all_workers(relay: RelayStandIn, chance: random.Random) -> None:
+def killed(process: psutil.Process) -> bool:
+    """False: it had ended before."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+def kill_one_worker(relay: Family, chance: random.Random) -> None:
+    while not killed(chance.choice(relay.workers())):
+        pass
+
+
+def kill_all_workers(relay: Family, chance: random.Random) -> None:
     for worker in relay.workers():
-        worker.kill()
+        killed(worker)
 
 
 def kill_everything(relay: RelayStandIn, chance: random.Random) -> None:
@@ -75,3 +95,26 @@ def test_whoever_is_killed_every_message_that_got_its_250_arrives(
             relay.command("queue", "retry", "--state", "held")
             settle_down(relay, hop, seconds=120)
         assert_all_is_well(relay, hop, senders.promises)
+
+
+class Pair:
+    """Two, of which the first has ended while somebody looked."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", "import signal; signal.pause()"]
+        self.processes = [subprocess.Popen(command) for _ in range(2)]
+        self._seen = [psutil.Process(process.pid) for process in self.processes]
+        self.processes[0].kill()
+        self.processes[0].wait()
+
+    def workers(self) -> list[psutil.Process]:
+        return self._seen
+
+
+@pytest.mark.parametrize("kill", [kill_one_worker, kill_all_workers])
+def test_who_has_ended_while_somebody_looked_keeps_nobody_else_alive(
+    kill: Callable[[Family, random.Random], None],
+) -> None:
+    pair = Pair()
+    kill(pair, random.Random(1))  # whose first choice is the first one
+    assert pair.processes[1].wait(10) == -signal.SIGKILL
