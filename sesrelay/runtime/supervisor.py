@@ -227,7 +227,8 @@ class Supervisor:
             if self._workers:
                 self._workers.kill_the_silent()
             if reloading and reloading.done():
-                reloading = reloading.result()
+                reloading.result()  # raises what nobody expected
+                reloading = None
             if self._reload and not self._stop.is_set() and not reloading and (self._old is None or self._old.done()):
                 self._reload = False
                 reloading = asyncio.create_task(self._exchange())
