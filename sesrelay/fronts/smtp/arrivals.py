@@ -1,25 +1,27 @@
-"""Connections from their arrival to their session, where TLS or a PROXY header comes first: counted and bounded at
-once, before anything is done for them (SMTP-9, SMTP-13).
+"""Connections from their arrival to their session: counted and bounded at once, before anything is done for them
+(SMTP-9, SMTP-13).
 
-An arrival is a socket in a set, and nothing else: the loop's transport, the TLS state and the session are made when
-the client has said something, which most have by the time that they are accepted. Nothing is read that is not the
-header's, so the loop finds all of a ClientHello, and nothing that comes behind a handshake is lost. Whoever is one too
-many here, is late or may not send a header is closed without a word: there is none that a client of TLS would
-understand.
+Where nothing comes before the greeting the loop has the socket in the turn in which it was accepted. Where TLS or a
+PROXY header comes first, an arrival is a socket in a set, and nothing else: the loop's transport, the TLS state and
+the session are made when the client has said something, which most have by the time that they are accepted. Nothing
+is read that is not the header's, so the loop finds all of a ClientHello, and nothing that comes behind a handshake is
+lost. Whoever is one too many hears so in clear; who is late, or may not send a header, or would be one too many in TLS
+is closed without a word: there is none that such a client would understand.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from functools import partial
-from ipaddress import ip_address, ip_network
-from typing import Any, Final, Protocol, cast
+from contextlib import suppress
+from typing import Any, Final, cast
 
 import structlog
 
-from sesrelay.connections.acceptor import Acceptor, has_spoken
-from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door
+from sesrelay.connections.acceptor import has_spoken
+from sesrelay.connections.running import run_now
+from sesrelay.fronts.smtp import replies
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Connection, Door
 from sesrelay.fronts.smtp.proxyheader import ProxyHeader, ProxyHeaderError
 
 HEADER_SECONDS: Final = 5.0
@@ -29,83 +31,22 @@ _UNINTRODUCED: Final = 500
 log = structlog.get_logger()
 
 
-class Served(Protocol):
-    """What is asked of a connection of the front door."""
-
-    client: str
-    """The client's address, where the transport's peer may be somebody else."""
-    counted: bool
-    """It was admitted at its arrival, and need not be again."""
-    admitted: bool
-    """It is known to its door, which counts it out."""
-
-
-class ArrivalDoor(Door):
-    """The door of a listener with TLS from the first octet, with ``proxy_protocol``, or with both."""
-
-    header_seconds = HEADER_SECONDS
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.introducing = 0
-        """How many have yet to send their header."""
-        self._networks = tuple(ip_network(network) for network in self.bounds.proxy_networks)
-        self._acceptor = Acceptor(
-            self.loop, partial(_Arrival, self), not_accepted="smtp.not_accepted", failed="smtp.session_failed"
-        )
-
-    async def listen(self, listening: socket.socket, backlog: int) -> None:
-        self._acceptor.listen(listening, backlog)
-
-    async def take(self, connection: socket.socket) -> None:
-        self._acceptor.take(connection)
-
-    def close(self) -> None:
-        self._acceptor.close()
-
-    def tire_of_coming(self) -> None:
-        for arrival in list(self._coming):
-            cast("_Arrival", arrival).cut()
-
-    def trusts(self, peer: str) -> bool:
-        """Whether this peer may say who its clients are."""
-        if not peer:
-            return False
-        address = ip_address(peer.partition("%")[0])
-        return any(address in network for network in self._networks)
-
-    def session_for(self, client: str, *, counted: bool) -> Served:
-        """Not begun yet."""
-        server = cast("Served", self._make(self))
-        server.client = client
-        server.counted = counted
-        return server
-
-    def begun(self, arrival: object) -> None:
-        """Somebody is on the way."""
-        self._coming.add(arrival)
-
-    def ended(self, arrival: object) -> None:
-        """It is a session now, or gone."""
-        self._coming.discard(arrival)
-
-
-class _Arrival:
+class Arrival:
     """One connection; the socket is its own until a transport has it."""
 
     __slots__ = (
-        *("client", "_door", "_socket", "_header", "_timer", "_task", "_server"),
+        *("client", "_door", "_socket", "_header", "_timer", "_task", "_session"),
         *("_counted", "_queued", "_shaking"),
     )
 
-    def __init__(self, door: ArrivalDoor, connection: socket.socket, peer: str) -> None:
+    def __init__(self, door: Door, connection: socket.socket, peer: str) -> None:
         self._door = door
         self._socket: socket.socket | None = connection
         self._header: ProxyHeader | None = None
         self._counted = self._queued = self._shaking = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._server: Served | None = None
+        self._session: Connection | None = None
         self.client = peer
 
     def come(self) -> None:
@@ -113,7 +54,7 @@ class _Arrival:
         door = self._door
         door.begun(self)
         if not door.proxied:
-            self._await_hello()
+            self._go_in()
         elif not door.trusts(self.client):
             self._refuse("not from a trusted network")
         elif door.introducing >= _UNINTRODUCED:
@@ -126,7 +67,7 @@ class _Arrival:
         door = self._door
         door.introducing += 1
         self._header = ProxyHeader()
-        self._timer = door.loop.call_later(door.header_seconds, self._refuse, "too late")
+        self._timer = door.loop.call_later(HEADER_SECONDS, self._refuse, "too late")
         door.loop.add_reader(self._socket, self._guarded, self._read_header)  # type: ignore[arg-type]
 
     def cut(self) -> None:
@@ -145,11 +86,13 @@ class _Arrival:
     def begin(self) -> None:
         """It is this one's turn."""
         self._queued, self._shaking = False, True
-        self._hand_over(
-            ssl=self._door.around.tls.first,
-            ssl_handshake_timeout=self._door.bounds.tls_handshake_seconds,
-            ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
-        )
+        tls = {
+            "ssl": self._door.around.tls.first,
+            "ssl_handshake_timeout": self._door.bounds.tls_handshake_seconds,
+            "ssl_shutdown_timeout": TLS_CLOSE_SECONDS,
+        }
+        self._task = self._door.loop.create_task(self._open(tls))
+        self._task.add_done_callback(self._handed_over)
 
     # In clear
 
@@ -188,16 +131,30 @@ class _Arrival:
         self._header = None
         self._door.introducing -= 1
         self.client = client
-        if self._door.tls_at_once:
+        self._go_in()
+
+    def _go_in(self) -> None:
+        try:
+            self._counted = self._door.admit(self.client)
+        except Exception:
+            log.exception("smtp.session_failed", client=self.client)
+            self._turn_away(replies.FAILED)
+            return
+        if not self._counted:
+            self._turn_away(replies.TOO_MANY_CONNECTIONS)
+        elif self._door.tls_at_once:
             self._await_hello()
         else:
-            self._hand_over()  # there are words for one too many, and the session says them
+            run_now(self._open({}), self._handed_over)
+
+    def _turn_away(self, words: bytes) -> None:
+        """For the first words there is always room in a socket."""
+        if not self._door.tls_at_once and self._socket is not None:
+            with suppress(OSError):
+                self._socket.send(words)
+        self.cut()
 
     def _await_hello(self) -> None:
-        self._counted = self._door.admit(self.client)
-        if not self._counted:
-            self.cut()
-            return
         if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
             self._set_timer()
             self._door.loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
@@ -236,30 +193,29 @@ class _Arrival:
 
     # From here on the loop has the socket
 
-    def _hand_over(self, **tls: Any) -> None:
-        """The rest is in ``_handed_over``, which is called however the task ends, even before it began."""
-        self._task = self._door.loop.create_task(self._open(tls))
-        self._task.add_done_callback(self._handed_over)
-
     async def _open(self, tls: dict[str, Any]) -> None:
         try:
-            self._server = self._door.session_for(self.client, counted=self._counted)
-            protocol = cast("asyncio.Protocol", self._server)
-            await self._door.loop.connect_accepted_socket(lambda: protocol, self._taken(), **tls)
+            self._session = self._door.session_for(self.client)
+            await self._door.loop.connect_accepted_socket(self._protocol, self._taken(), **tls)
         except OSError as error:
             self._door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
         except Exception:
             log.exception("smtp.session_failed", client=self.client)
 
-    def _handed_over(self, _: object) -> None:
-        """Exactly one of us counts it out: the door, when the session came to it, or we."""
+    def _handed_over(self, _: object = None) -> None:
+        """Called however ``_open`` ends, even before it began. Exactly one of us counts the client out: the door, when
+        the session came to it, or we.
+        """
         if self._shaking:
             self._door.around.handshakes.ended(self)
         if self._socket is not None:
             self._socket.close()
-        if self._server is not None and self._server.admitted:
+        if self._session is not None and self._session.admitted:
             self._counted = False
         self._leave()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", self._session)
 
     def _taken(self) -> socket.socket:
         assert self._socket is not None
@@ -269,7 +225,7 @@ class _Arrival:
     def _leave(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._socket = self._timer = self._task = self._server = None
+        self._socket = self._timer = self._task = self._session = None
         self._door.ended(self)
         if self._header is not None:
             self._door.introducing -= 1

@@ -155,14 +155,14 @@ def test_who_was_counted_is_counted_out_once(
 def test_a_handshake_that_is_cut_before_it_began_is_counted_out(house: House, ledger: Ledger) -> None:
     """Its task is cancelled before its first step."""
     door, port = house.open("tls")
-    begin = arrivals._Arrival.begin
+    begin = arrivals.Arrival.begin
 
     def begin_and_cut(self: Any) -> None:
         begin(self)
         self.cut()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrivals._Arrival, "begin", begin_and_cut)
+        patch.setattr(arrivals.Arrival, "begin", begin_and_cut)
         client = house.connect(port)
         client.send(hello())
         assert heard(client) == b""
@@ -243,7 +243,7 @@ def test_a_connection_that_somebody_else_has_accepted_is_served_alike(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = house.connect(listener.getsockname()[1])
         accepted, _ = listener.accept()
-    house.run(door.take(accepted))
+    house.call(lambda: door.take(accepted))
     client.send(HEADER if proxy else b"")
     if mode == "tls":
         client.starttls(house.trust)
@@ -293,7 +293,7 @@ def test_out_of_descriptors_it_rests_and_comes_again(house: House, monkeypatch: 
     door, _ = house.open("tls")
     listening = TroubledSocket(*SHORTAGES)
     with structlog.testing.capture_logs() as logged:
-        house.run(door.listen(listening, 10))
+        house.call(lambda: door.listen(listening, 10))
         house.secure(listening.getsockname()[1]).expect(GREETING)
     assert [line["event"] for line in logged if line["log_level"] == "error"] == ["smtp.not_accepted"] * 4
 
@@ -305,7 +305,7 @@ def test_what_a_connection_met_while_it_waited_keeps_nobody_waiting(
     door, _ = house.open("tls")
     listening = TroubledSocket(*OF_THE_CONNECTION)
     with structlog.testing.capture_logs() as logged:
-        house.run(door.listen(listening, 10))
+        house.call(lambda: door.listen(listening, 10))
         house.secure(listening.getsockname()[1]).expect(GREETING)
     assert not logged
 
@@ -348,11 +348,11 @@ def test_who_has_spoken_when_it_is_accepted_is_not_waited_for(house: House, ledg
     door, _ = house.open("tls")
     heard_later: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrivals._Arrival, "_set_timer", heard_later.append)
+        patch.setattr(arrivals.Arrival, "_set_timer", heard_later.append)
         client = house.connect(listener.getsockname()[1])
         client.send(hello())
         accepted, _ = listener.accept()
-        house.run(door.take(accepted))
+        house.call(lambda: door.take(accepted))
         assert client.read(100)
     assert heard_later == []
     assert ledger.admitted == ["127.0.0.1"]
