@@ -31,6 +31,56 @@ _UNINTRODUCED: Final = 500
 log = structlog.get_logger()
 
 
+class InClear:
+    """One whose session is next: the loop has its socket in this turn, and it hears us in the next one."""
+
+    __slots__ = ("_client", "_door", "_session", "_socket")
+
+    def __init__(self, door: Door, connection: socket.socket, client: str) -> None:
+        self._door = door
+        self._socket = connection
+        self._client = client
+
+    def come(self) -> None:
+        """Counts it, or says why not."""
+        door = self._door
+        try:
+            admitted = door.admit(self._client)
+        except Exception:
+            log.exception("smtp.session_failed", client=self._client)
+            self._turn_away(replies.FAILED)
+            return
+        if not admitted:
+            self._turn_away(replies.TOO_MANY_CONNECTIONS)
+            return
+        door.begun(self)
+        self._session: Connection | None = None
+        run_now(door.loop.connect_accepted_socket(self._begin, self._socket), self._begun)
+
+    def cut(self) -> None:
+        """It is as good as in its session, which hears of all that happens."""
+
+    def _begin(self) -> asyncio.Protocol:
+        self._session = self._door.session_for(self._client)
+        return cast("asyncio.Protocol", self._session)
+
+    def _begun(self, failure: Exception | None) -> None:
+        """Exactly one of us counts it out: the door, when the session came to it, or we."""
+        door = self._door
+        door.ended(self)
+        if failure is not None:
+            log.error("smtp.session_failed", client=self._client, exc_info=failure)
+        if self._session is None or not self._session.admitted:
+            self._socket.close()
+            door.leave(self._client)
+
+    def _turn_away(self, words: bytes) -> None:
+        """For the first words there is always room in a socket."""
+        with suppress(OSError):
+            self._socket.send(words)
+        self._socket.close()
+
+
 class Arrival:
     """One connection; the socket is its own until a transport has it."""
 
@@ -54,7 +104,7 @@ class Arrival:
         door = self._door
         door.begun(self)
         if not door.proxied:
-            self._go_in()
+            self._await_hello()
         elif not door.trusts(self.client):
             self._refuse("not from a trusted network")
         elif door.introducing >= _UNINTRODUCED:
@@ -86,12 +136,7 @@ class Arrival:
     def begin(self) -> None:
         """It is this one's turn."""
         self._queued, self._shaking = False, True
-        tls = {
-            "ssl": self._door.around.tls.first,
-            "ssl_handshake_timeout": self._door.bounds.tls_handshake_seconds,
-            "ssl_shutdown_timeout": TLS_CLOSE_SECONDS,
-        }
-        self._task = self._door.loop.create_task(self._open(tls))
+        self._task = self._door.loop.create_task(self._open())
         self._task.add_done_callback(self._handed_over)
 
     # In clear
@@ -131,30 +176,18 @@ class Arrival:
         self._header = None
         self._door.introducing -= 1
         self.client = client
-        self._go_in()
-
-    def _go_in(self) -> None:
-        try:
-            self._counted = self._door.admit(self.client)
-        except Exception:
-            log.exception("smtp.session_failed", client=self.client)
-            self._turn_away(replies.FAILED)
-            return
-        if not self._counted:
-            self._turn_away(replies.TOO_MANY_CONNECTIONS)
-        elif self._door.tls_at_once:
+        if self._door.tls_at_once:
             self._await_hello()
         else:
-            run_now(self._open({}), self._handed_over)
-
-    def _turn_away(self, words: bytes) -> None:
-        """For the first words there is always room in a socket."""
-        if not self._door.tls_at_once and self._socket is not None:
-            with suppress(OSError):
-                self._socket.send(words)
-        self.cut()
+            in_clear = InClear(self._door, self._taken(), client)
+            self._leave()
+            in_clear.come()
 
     def _await_hello(self) -> None:
+        self._counted = self._door.admit(self.client)
+        if not self._counted:
+            self.cut()
+            return
         if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
             self._set_timer()
             self._door.loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
@@ -193,17 +226,24 @@ class Arrival:
 
     # From here on the loop has the socket
 
-    async def _open(self, tls: dict[str, Any]) -> None:
+    async def _open(self) -> None:
+        door = self._door
         try:
-            self._session = self._door.session_for(self.client)
-            await self._door.loop.connect_accepted_socket(self._protocol, self._taken(), **tls)
+            self._session = session = door.session_for(self.client)
+            await door.loop.connect_accepted_socket(
+                lambda: cast("asyncio.Protocol", session),
+                self._taken(),
+                ssl=door.around.tls.first,
+                ssl_handshake_timeout=door.bounds.tls_handshake_seconds,
+                ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
+            )
         except OSError as error:
-            self._door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
+            door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
         except Exception:
             log.exception("smtp.session_failed", client=self.client)
 
-    def _handed_over(self, _: object = None) -> None:
-        """Called however ``_open`` ends, even before it began. Exactly one of us counts the client out: the door, when
+    def _handed_over(self, _: object) -> None:
+        """Called however the task ends, even before it began. Exactly one of us counts the client out: the door, when
         the session came to it, or we.
         """
         if self._shaking:
@@ -213,9 +253,6 @@ class Arrival:
         if self._session is not None and self._session.admitted:
             self._counted = False
         self._leave()
-
-    def _protocol(self) -> asyncio.Protocol:
-        return cast("asyncio.Protocol", self._session)
 
     def _taken(self) -> socket.socket:
         assert self._socket is not None

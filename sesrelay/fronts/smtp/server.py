@@ -14,7 +14,7 @@ import structlog
 
 from sesrelay import killpoints
 from sesrelay.fronts.smtp import replies
-from sesrelay.fronts.smtp.arrivals import Arrival
+from sesrelay.fronts.smtp.arrivals import Arrival, InClear
 from sesrelay.fronts.smtp.data import BodyReader
 from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
@@ -32,7 +32,8 @@ def front_door(bounds: Smtp, listener: Listener, around: Surroundings) -> Door:
 
     Call it on the running loop; at the end, ``door.close()`` and then ``await door.drain(seconds)``.
     """
-    return Door(SmtpServer, Arrival, bounds, listener, around)
+    in_clear = listener.mode == "starttls" and not listener.proxy_protocol
+    return Door(SmtpServer, InClear if in_clear else Arrival, bounds, listener, around)
 
 
 class SmtpServer(ShortWay):
