@@ -1,7 +1,8 @@
 """Accepts connections, one in a turn of the loop, and hands each to whoever serves it.
 
-What accept(2) has to say of a connection that waited is the end of that one. A shortage of our own rests the socket:
-who waits in its backlog goes on waiting. Nothing that one connection meets keeps the next from being accepted.
+What accept(2) has to say of a connection that waited is the end of that one. A shortage of our own rests the socket,
+and is told of once: who waits in its backlog goes on waiting. Nothing that one connection meets keeps the next from
+being accepted.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Acceptor:
         self._not_accepted = not_accepted
         self._failed = failed
         self._listening: list[socket.socket] = []
+        self._told_of: str | None = None
+        """What we are short of since somebody was accepted last."""
 
     def listen(self, listening: socket.socket, backlog: int) -> None:
         """Takes whoever comes to this socket, until ``close``."""
@@ -79,10 +82,13 @@ class Acceptor:
             if error.errno not in OF_THE_CONNECTION:
                 self._rest(listening, error)
             return
+        self._told_of = None
         self._arrive(connection, peer)
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:
-        log.error(self._not_accepted, reason=error.strerror)
+        if self._told_of != error.strerror:
+            self._told_of = error.strerror
+            log.error(self._not_accepted, reason=error.strerror)
         self._loop.remove_reader(listening)
         self._loop.call_later(REST_SECONDS, self._accept_again, listening)
 

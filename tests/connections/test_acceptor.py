@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,6 +127,21 @@ def test_what_would_come_again_at_once_rests_the_socket(error: int) -> None:
         assert len(opened.came) == 1
     assert [line["event"] for line in logged] == ["not accepted"]
     assert not any("exc_info" in line for line in logged)
+
+
+def test_a_shortage_is_told_of_once_until_somebody_was_accepted() -> None:
+    lasting = (errno.EMFILE, errno.EMFILE, errno.ENFILE, errno.EMFILE)
+    with port(*lasting) as opened, structlog.testing.capture_logs() as logged:
+        for _ in lasting:
+            opened.loop.turn()
+            opened.loop.rest_is_over()
+        assert len(logged) == 3
+        opened.loop.turn()
+        opened.listening.errors += [errno.EMFILE]
+        opened.loop.turn()
+    assert [line["reason"] for line in logged] == [
+        os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, errno.EMFILE, errno.EMFILE)
+    ]
 
 
 def test_a_socket_that_was_closed_while_it_rested_stays_closed() -> None:

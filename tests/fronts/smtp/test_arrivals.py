@@ -22,7 +22,7 @@ from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket
 
 HEADER = b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 25\r\n"
 BEHIND_A_BALANCER = "192.0.2.7"
-MODES = [("tls", False), ("tls", True), ("starttls", True)]
+MODES = [("tls", False), ("tls", True), ("starttls", True), ("starttls", False)]
 
 
 class Ledger(WorkerConnections):
@@ -288,25 +288,35 @@ def test_few_may_keep_a_load_balancers_header_to_themselves(house: House, monkey
     third.expect(GREETING)
 
 
-def test_out_of_descriptors_it_rests_and_comes_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def come(house: House, mode: str, listening: socket.socket) -> None:
+    """One client, and it is served."""
+    client = house.connect(listening.getsockname()[1])
+    if mode == "tls":
+        client.starttls(house.trust)
+    client.expect(GREETING)
+
+
+@pytest.mark.parametrize("mode", ["starttls", "tls"])
+def test_out_of_descriptors_it_rests_and_comes_again(house: House, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr(acceptor, "REST_SECONDS", 0.01)
-    door, _ = house.open("tls")
+    door, _ = house.open(mode)
     listening = TroubledSocket(*SHORTAGES)
     with structlog.testing.capture_logs() as logged:
         house.call(lambda: door.listen(listening, 10))
-        house.secure(listening.getsockname()[1]).expect(GREETING)
+        come(house, mode, listening)
     assert [line["event"] for line in logged if line["log_level"] == "error"] == ["smtp.not_accepted"] * 4
 
 
+@pytest.mark.parametrize("mode", ["starttls", "tls"])
 def test_what_a_connection_met_while_it_waited_keeps_nobody_waiting(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr(acceptor, "REST_SECONDS", 3600)
-    door, _ = house.open("tls")
+    door, _ = house.open(mode)
     listening = TroubledSocket(*OF_THE_CONNECTION)
     with structlog.testing.capture_logs() as logged:
         house.call(lambda: door.listen(listening, 10))
-        house.secure(listening.getsockname()[1]).expect(GREETING)
+        come(house, mode, listening)
     assert not logged
 
 
