@@ -29,6 +29,21 @@ class Arrival(Protocol):
         """Ends, whatever it is doing."""
 
 
+class Accepted(socket.socket):
+    """Of TCP; its family and type are plain attributes.
+
+    ``socket.socket`` looks for a name each time that it is asked for one of them: half a microsecond, and between
+    accept(2) and transport they are asked for five times.
+    """
+
+    __slots__ = ("family", "type")
+
+    def __init__(self, family: int, number: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, number)
+        self.family = family  # type: ignore[misc,assignment]
+        self.type = socket.SOCK_STREAM  # type: ignore[misc]
+
+
 class Acceptor:
     """The listening sockets of one port."""
 
@@ -56,7 +71,7 @@ class Acceptor:
         listening.setblocking(False)
         listening.listen(backlog)
         self._listening.append(listening)
-        self._loop.add_reader(listening, self._accept, listening)
+        self._read(listening)
 
     def take(self, connection: socket.socket) -> None:
         """Somebody else has accepted it."""
@@ -74,16 +89,19 @@ class Acceptor:
             self._loop.remove_reader(listening)
             listening.close()
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _read(self, listening: socket.socket) -> None:
+        self._loop.add_reader(listening, self._accept, listening, int(listening.family))
+
+    def _accept(self, listening: socket.socket, family: int) -> None:
         """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
         try:
-            connection, peer = listening.accept()
+            number, peer = listening._accept()  # type: ignore[attr-defined]
         except OSError as error:
             if error.errno not in OF_THE_CONNECTION:
                 self._rest(listening, error)
             return
         self._told_of = None
-        self._arrive(connection, peer)
+        self._arrive(Accepted(family, number), peer)
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:
         if self._told_of != error.strerror:
@@ -94,7 +112,7 @@ class Acceptor:
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
-            self._loop.add_reader(listening, self._accept, listening)
+            self._read(listening)
 
     def _arrive(self, connection: socket.socket, peer: object) -> None:
         connection.setblocking(False)

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from sesrelay.connections.acceptor import Acceptor, has_spoken
+from tests.lacking import lacking
 from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket, named
 
 
@@ -100,6 +101,35 @@ def test_one_is_accepted_in_a_turn() -> None:
         opened.loop.turn()
         opened.loop.turn()  # nobody waits any more
         assert len(opened.came) == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_accepted_socket_is_like_any_other(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    accepted: list[socket.socket] = []
+
+    class Kept(Arrival):
+        def come(self) -> None:
+            accepted.append(self.connection)
+
+    loop = Loop()
+    acceptor = Acceptor(loop, Kept, not_accepted="not accepted", failed="failed")  # type: ignore[arg-type]
+    try:
+        listening = socket.create_server((host, 0), family=family)
+    except OSError:
+        lacking("no IPv6 here")
+    acceptor.listen(listening, 10)
+    with socket.create_connection(listening.getsockname()[:2]) as client:
+        loop.turn()
+        (ours,) = accepted
+        with ours:
+            assert (ours.family, ours.type, ours.proto) == (family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            assert ours.getpeername() == client.getsockname()
+            assert not ours.get_inheritable()
+            client.send(b"a")
+            assert ours.recv(2) == b"a"
+        assert client.recv(1) == b""
+    acceptor.close()
 
 
 @pytest.mark.parametrize("error", OF_THE_CONNECTION, ids=named(OF_THE_CONNECTION))
