@@ -81,7 +81,7 @@ class Worker:
                 self._run(self._release(incarnations))
             case {"say": "client", "door": name}:
                 if fds:
-                    self._run(self._take_client(name, socket.socket(fileno=fds[0])))
+                    self._take_client(name, socket.socket(fileno=fds[0]))
                 else:
                     log.warning("no file descriptor for a connection: it was closed", door=name)
 
@@ -188,7 +188,7 @@ class Worker:
             for fd in sockets.get(name, ()):
                 self._doors[name].listen(socket.socket(fileno=fd), BACKLOG)
 
-    async def _take_client(self, door: str, connection: socket.socket) -> None:
+    def _take_client(self, door: str, connection: socket.socket) -> None:
         """A connection that the supervisor accepted on a socket of systemd's; served although we may be leaving."""
         (self._https if door == "http" else self._doors[door]).take(connection)
 

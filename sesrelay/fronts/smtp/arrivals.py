@@ -70,8 +70,8 @@ class InClear:
         door.ended(self)
         if failure is not None:
             log.error("smtp.session_failed", client=self._client, exc_info=failure)
-        if self._session is None or not self._session.admitted:
             self._socket.close()
+        if self._session is None or not self._session.admitted:
             door.leave(self._client)
 
     def _turn_away(self, words: bytes) -> None:

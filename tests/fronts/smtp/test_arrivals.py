@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
@@ -240,9 +241,7 @@ def test_a_connection_that_somebody_else_has_accepted_is_served_alike(
     house: House, ledger: Ledger, mode: str, *, proxy: bool
 ) -> None:
     door, _ = house.open(mode, proxy=proxy)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = house.connect(listener.getsockname()[1])
-        accepted, _ = listener.accept()
+    client, accepted = accepted_from(house)
     house.call(lambda: door.take(accepted))
     client.send(HEADER if proxy else b"")
     if mode == "tls":
@@ -366,3 +365,59 @@ def test_who_has_spoken_when_it_is_accepted_is_not_waited_for(house: House, ledg
         assert client.read(100)
     assert heard_later == []
     assert ledger.admitted == ["127.0.0.1"]
+
+
+def accepted_from(house: House) -> tuple[Client, socket.socket]:
+    """A client, and the socket that somebody else has accepted it with."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = house.connect(listener.getsockname()[1])
+        return client, listener.accept()[0]
+
+
+def test_a_client_in_clear_costs_no_task(house: House, ledger: Ledger) -> None:
+    door, _ = house.open()
+    client, accepted = accepted_from(house)
+
+    def tasks_beside_this() -> int:
+        door.take(accepted)
+        return len(asyncio.all_tasks()) - 1
+
+    assert house.call(tasks_beside_this) == 0
+    client.expect(GREETING)
+    assert ledger.admitted == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+def test_a_session_in_clear_that_cannot_be_made_is_counted_out(house: House, ledger: Ledger, *, proxy: bool) -> None:
+    door, port = house.open(proxy=proxy)
+    make, door._make = door._make, lambda _: 1 // 0
+    with structlog.testing.capture_logs() as logged:
+        client = house.connect(port)
+        client.send(HEADER if proxy else b"")
+        assert heard(client) == b""
+        house.until(lambda: not door._coming)
+    assert [line["event"] for line in logged] == ["smtp.session_failed"]
+    assert ledger.left == ledger.admitted == [BEHIND_A_BALANCER if proxy else "127.0.0.1"]
+    door._make = make
+    client = house.connect(port)
+    client.send(HEADER if proxy else b"")
+    client.expect(GREETING)
+
+
+def test_who_was_accepted_just_before_a_drain_is_greeted_and_waited_for(house: House, ledger: Ledger) -> None:
+    door, _ = house.open()
+    client, accepted = accepted_from(house)
+
+    async def take_and_drain() -> None:
+        door.take(accepted)
+        door.close()
+        await door.drain(10)
+
+    draining = asyncio.run_coroutine_threadsafe(take_and_drain(), house.loop)
+    client.expect(GREETING)
+    house.settle()
+    assert not draining.done()
+    client.say(b"QUIT\r\n", b"221 Bye\r\n")
+    house.until(lambda: ledger.left == ["127.0.0.1"])
+    house.advance(0.1)
+    draining.result(10)
