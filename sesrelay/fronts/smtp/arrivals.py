@@ -2,11 +2,9 @@
 (SMTP-9, SMTP-13).
 
 Where nothing comes before the greeting the loop has the socket in the turn in which it was accepted. Where TLS or a
-PROXY header comes first, an arrival is a socket in a set, and nothing else: the loop's transport, the TLS state and
-the session are made when the client has said something, which most have by the time that they are accepted. Nothing
-is read that is not the header's, so the loop finds all of a ClientHello, and nothing that comes behind a handshake is
-lost. Whoever is one too many hears so in clear; who is late, or may not send a header, or would be one too many in TLS
-is closed without a word: there is none that such a client would understand.
+PROXY header comes first, an arrival is a socket in a set; nothing is read that is not the header's. Whoever is one too
+many hears so in clear; who is late, or may not send a header, or would be one too many in TLS is closed without a
+word: there is none that such a client would understand.
 """
 
 from __future__ import annotations
@@ -14,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import structlog
 
-from sesrelay.connections.acceptor import has_spoken
+from sesrelay.connections.beforetls import BeforeTls
 from sesrelay.connections.running import run_now
 from sesrelay.fronts.smtp import replies
 from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Connection, Door
@@ -81,30 +79,27 @@ class InClear:
         self._socket.close()
 
 
-class Arrival:
-    """One connection; the socket is its own until a transport has it."""
+class Arrival(BeforeTls):
+    """One for whom TLS or a PROXY header comes first."""
 
-    __slots__ = (
-        *("client", "_door", "_socket", "_header", "_timer", "_task", "_session"),
-        *("_counted", "_queued", "_shaking"),
-    )
+    __slots__ = ("_counted", "_door", "_header", "_session", "_timer")
+
+    failed = "smtp.session_failed"
 
     def __init__(self, door: Door, connection: socket.socket, peer: str) -> None:
+        super().__init__(door.loop, door.around.handshakes, connection, peer)
         self._door = door
-        self._socket: socket.socket | None = connection
         self._header: ProxyHeader | None = None
-        self._counted = self._queued = self._shaking = False
+        self._counted = False
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
         self._session: Connection | None = None
-        self.client = peer
 
     def come(self) -> None:
         """Counts it; where the PROXY header comes first, that says whom to count."""
         door = self._door
         door.begun(self)
         if not door.proxied:
-            self._await_hello()
+            self._go_on_in_tls()
         elif not door.trusts(self.client):
             self._refuse("not from a trusted network")
         elif door.introducing >= _UNINTRODUCED:
@@ -118,36 +113,7 @@ class Arrival:
         door.introducing += 1
         self._header = ProxyHeader()
         self._timer = door.loop.call_later(HEADER_SECONDS, self._refuse, "too late")
-        door.loop.add_reader(self._socket, self._guarded, self._read_header)  # type: ignore[arg-type]
-
-    def cut(self) -> None:
-        """Whatever it is doing; says nothing."""
-        if self._task is not None:
-            self._task.cancel()
-            return
-        if self._socket is None:
-            return
-        self._door.loop.remove_reader(self._socket)
-        if self._queued:
-            self._door.around.handshakes.leave(self)
-        self._socket.close()
-        self._leave()
-
-    def begin(self) -> None:
-        """It is this one's turn."""
-        self._queued, self._shaking = False, True
-        self._task = self._door.loop.create_task(self._open())
-        self._task.add_done_callback(self._handed_over)
-
-    # In clear
-
-    def _guarded(self, act: Any) -> None:
-        """A reader of the loop's: what it raises is our trouble, and the end of this connection only."""
-        try:
-            act()
-        except Exception:
-            log.exception("smtp.session_failed", client=self.client)
-            self.cut()
+        self._when_readable(self._read_header)
 
     def _read_header(self) -> None:
         assert self._header is not None
@@ -170,6 +136,7 @@ class Arrival:
         self._door.loop.remove_reader(self._socket)
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._introduced(self._header.client or self.client)
 
     def _introduced(self, client: str) -> None:
@@ -177,39 +144,20 @@ class Arrival:
         self._door.introducing -= 1
         self.client = client
         if self._door.tls_at_once:
-            self._await_hello()
+            self._go_on_in_tls()
         else:
             in_clear = InClear(self._door, self._taken(), client)
             self._leave()
             in_clear.come()
 
-    def _await_hello(self) -> None:
+    def _go_on_in_tls(self) -> None:
+        """A handshake that begins at once has its own end of time."""
         self._counted = self._door.admit(self.client)
         if not self._counted:
             self.cut()
             return
-        if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
-            self._set_timer()
-            self._door.loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
-        elif spoken:
-            self._queue_up()
-        else:
-            self.cut()
-
-    def _hear(self) -> None:
-        if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
-            return
-        if not spoken:  # somebody who connects and leaves costs no handshake
-            self.cut()
-            return
-        self._door.loop.remove_reader(self._socket)  # type: ignore[arg-type]
-        self._queue_up()
-
-    def _queue_up(self) -> None:
-        """A handshake that begins at once has its own end of time."""
-        self._queued = True
-        self._door.around.handshakes.want(self)
-        if self._queued and self._timer is None:
+        self._await_hello()
+        if self._task is None and self._socket is not None:
             self._set_timer()
 
     def _set_timer(self) -> None:
@@ -224,49 +172,31 @@ class Arrival:
         self._door.complain("smtp.proxy_header_refused", self.client, reason)
         self.cut()
 
-    # From here on the loop has the socket
-
     async def _open(self) -> None:
         door = self._door
-        try:
-            self._session = session = door.session_for(self.client)
-            await door.loop.connect_accepted_socket(
-                lambda: cast("asyncio.Protocol", session),
-                self._taken(),
-                ssl=door.around.tls.first,
-                ssl_handshake_timeout=door.bounds.tls_handshake_seconds,
-                ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
-            )
-        except OSError as error:
-            door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
-        except Exception:
-            log.exception("smtp.session_failed", client=self.client)
+        self._session = session = door.session_for(self.client)
+        await door.loop.connect_accepted_socket(
+            lambda: cast("asyncio.Protocol", session),
+            self._taken(),
+            ssl=door.around.tls.first,
+            ssl_handshake_timeout=door.bounds.tls_handshake_seconds,
+            ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
+        )
 
-    def _handed_over(self, _: object) -> None:
-        """Called however the task ends, even before it began. Exactly one of us counts the client out: the door, when
-        the session came to it, or we.
-        """
-        if self._shaking:
-            self._door.around.handshakes.ended(self)
-        if self._socket is not None:
-            self._socket.close()
-        if self._session is not None and self._session.admitted:
-            self._counted = False
-        self._leave()
-
-    def _taken(self) -> socket.socket:
-        assert self._socket is not None
-        taken, self._socket = self._socket, None
-        return taken
+    def _not_opened(self, error: OSError) -> None:
+        self._door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
 
     def _leave(self) -> None:
+        """Exactly one of us counts it out: the door, when the session came to it, or we."""
+        super()._leave()
+        session, self._session = self._session, None
         if self._timer is not None:
             self._timer.cancel()
-        self._socket = self._timer = self._task = self._session = None
+            self._timer = None
         self._door.ended(self)
         if self._header is not None:
             self._door.introducing -= 1
             self._header = None
-        if self._counted:
-            self._counted = False
+        if self._counted and (session is None or not session.admitted):
             self._door.leave(self.client)
+        self._counted = False
