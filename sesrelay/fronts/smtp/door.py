@@ -123,7 +123,7 @@ class Surroundings:
 
 
 class Door:
-    """A listener's."""
+    """The front door of one listener."""
 
     def __init__(
         self,
