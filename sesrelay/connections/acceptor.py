@@ -1,7 +1,8 @@
 """Accepts connections, one in a turn of the loop, and hands each to whoever serves it.
 
-What accept(2) has to say of a connection that waited is the end of that one. A shortage of our own rests the socket:
-who waits in its backlog goes on waiting. Nothing that one connection meets keeps the next from being accepted.
+What accept(2) has to say of a connection that waited is the end of that one. A shortage of our own rests the socket,
+and is told of once: who waits in its backlog goes on waiting. Nothing that one connection meets keeps the next from
+being accepted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,21 @@ class Arrival(Protocol):
         """Ends, whatever it is doing."""
 
 
+class Accepted(socket.socket):
+    """Of TCP; its family and type are plain attributes.
+
+    ``socket.socket`` looks for a name each time that it is asked for one of them: half a microsecond, and between
+    accept(2) and transport they are asked for five times.
+    """
+
+    __slots__ = ("family", "type")
+
+    def __init__(self, family: int, number: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, number)
+        self.family = family  # type: ignore[misc,assignment]
+        self.type = socket.SOCK_STREAM  # type: ignore[misc]
+
+
 class Acceptor:
     """The listening sockets of one port."""
 
@@ -47,13 +63,15 @@ class Acceptor:
         self._not_accepted = not_accepted
         self._failed = failed
         self._listening: list[socket.socket] = []
+        self._told_of: str | None = None
+        """What we are short of since somebody was accepted last."""
 
     def listen(self, listening: socket.socket, backlog: int) -> None:
         """Takes whoever comes to this socket, until ``close``."""
         listening.setblocking(False)
         listening.listen(backlog)
         self._listening.append(listening)
-        self._loop.add_reader(listening, self._accept, listening)
+        self._read(listening)
 
     def take(self, connection: socket.socket) -> None:
         """Somebody else has accepted it."""
@@ -71,24 +89,30 @@ class Acceptor:
             self._loop.remove_reader(listening)
             listening.close()
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _read(self, listening: socket.socket) -> None:
+        self._loop.add_reader(listening, self._accept, listening, int(listening.family))
+
+    def _accept(self, listening: socket.socket, family: int) -> None:
         """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
         try:
-            connection, peer = listening.accept()
+            number, peer = listening._accept()  # type: ignore[attr-defined]
         except OSError as error:
             if error.errno not in OF_THE_CONNECTION:
                 self._rest(listening, error)
             return
-        self._arrive(connection, peer)
+        self._told_of = None
+        self._arrive(Accepted(family, number), peer)
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:
-        log.error(self._not_accepted, reason=error.strerror)
+        if self._told_of != error.strerror:
+            self._told_of = error.strerror
+            log.error(self._not_accepted, reason=error.strerror)
         self._loop.remove_reader(listening)
         self._loop.call_later(REST_SECONDS, self._accept_again, listening)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
-            self._loop.add_reader(listening, self._accept, listening)
+            self._read(listening)
 
     def _arrive(self, connection: socket.socket, peer: object) -> None:
         connection.setblocking(False)

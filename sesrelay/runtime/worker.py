@@ -81,7 +81,7 @@ class Worker:
                 self._run(self._release(incarnations))
             case {"say": "client", "door": name}:
                 if fds:
-                    self._run(self._take_client(name, socket.socket(fileno=fds[0])))
+                    self._take_client(name, socket.socket(fileno=fds[0]))
                 else:
                     log.warning("no file descriptor for a connection: it was closed", door=name)
 
@@ -152,7 +152,7 @@ class Worker:
         self._https = self._https_port(order, settings, parts)
         # A door of systemd's has no sockets here: its connections come over the channel.
         await self._https.start([socket.socket(fileno=fd) for fd in order["sockets"].get("http", ())])
-        await self._listen(order["sockets"], settings, parts)
+        self._listen(order["sockets"], settings, parts)
         self._run(parts.publisher.run())
         self._run(self._beat(parts))
         self._run(self._count(caps))
@@ -181,19 +181,16 @@ class Worker:
             mail=parts.front.handshakes,
         )
 
-    async def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:
+    def _listen(self, sockets: dict[str, list[int]], settings: Settings, parts: Parts) -> None:
         for number, listener in enumerate(settings.listeners):
             name = f"smtp-{number}"
             self._doors[name] = front_door(settings.smtp, listener, parts.front)
             for fd in sockets.get(name, ()):
-                await self._doors[name].listen(socket.socket(fileno=fd), BACKLOG)
+                self._doors[name].listen(socket.socket(fileno=fd), BACKLOG)
 
-    async def _take_client(self, door: str, connection: socket.socket) -> None:
+    def _take_client(self, door: str, connection: socket.socket) -> None:
         """A connection that the supervisor accepted on a socket of systemd's; served although we may be leaving."""
-        if door != "http":
-            await self._doors[door].take(connection)
-            return
-        self._https.take(connection)
+        (self._https if door == "http" else self._doors[door]).take(connection)
 
     async def _release(self, incarnations: list[str]) -> None:
         """Frees what dead workers of this node had in hand, and says so; again until it worked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 import structlog
 
 from sesrelay.connections.acceptor import Acceptor, has_spoken
+from tests.lacking import lacking
 from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket, named
 
 
@@ -101,6 +103,35 @@ def test_one_is_accepted_in_a_turn() -> None:
         assert len(opened.came) == 2
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_accepted_socket_is_like_any_other(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    accepted: list[socket.socket] = []
+
+    class Kept(Arrival):
+        def come(self) -> None:
+            accepted.append(self.connection)
+
+    loop = Loop()
+    acceptor = Acceptor(loop, Kept, not_accepted="not accepted", failed="failed")  # type: ignore[arg-type]
+    try:
+        listening = socket.create_server((host, 0), family=family)
+    except OSError:
+        lacking("no IPv6 here")
+    acceptor.listen(listening, 10)
+    with socket.create_connection(listening.getsockname()[:2]) as client:
+        loop.turn()
+        (ours,) = accepted
+        with ours:
+            assert (ours.family, ours.type, ours.proto) == (family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            assert ours.getpeername() == client.getsockname()
+            assert not ours.get_inheritable()
+            client.send(b"a")
+            assert ours.recv(2) == b"a"
+        assert client.recv(1) == b""
+    acceptor.close()
+
+
 @pytest.mark.parametrize("error", OF_THE_CONNECTION, ids=named(OF_THE_CONNECTION))
 def test_what_a_connection_met_while_it_waited_is_no_trouble_of_ours(error: int) -> None:
     with port(error) as opened, structlog.testing.capture_logs() as logged:
@@ -126,6 +157,21 @@ def test_what_would_come_again_at_once_rests_the_socket(error: int) -> None:
         assert len(opened.came) == 1
     assert [line["event"] for line in logged] == ["not accepted"]
     assert not any("exc_info" in line for line in logged)
+
+
+def test_a_shortage_is_told_of_once_until_somebody_was_accepted() -> None:
+    lasting = (errno.EMFILE, errno.EMFILE, errno.ENFILE, errno.EMFILE)
+    with port(*lasting) as opened, structlog.testing.capture_logs() as logged:
+        for _ in lasting:
+            opened.loop.turn()
+            opened.loop.rest_is_over()
+        assert len(logged) == 3
+        opened.loop.turn()
+        opened.listening.errors += [errno.EMFILE]
+        opened.loop.turn()
+    assert [line["reason"] for line in logged] == [
+        os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, errno.EMFILE, errno.EMFILE)
+    ]
 
 
 def test_a_socket_that_was_closed_while_it_rested_stays_closed() -> None:

@@ -8,9 +8,11 @@ import json
 import os
 import resource
 import signal
+import socket
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -35,18 +37,16 @@ def crowded(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Ite
     made.end()
 
 
-def open_files(house: House) -> set[int]:
-    assert house.process
-    return {int(fd.name) for fd in Path(f"/proc/{house.process.pid}/fd").iterdir()}
+def open_files(process: int) -> set[int]:
+    return {int(fd.name) for fd in Path(f"/proc/{process}/fd").iterdir()}
 
 
-def leave(spare: int, house: House) -> None:
-    """The supervisor may open exactly so many files more."""
-    assert house.process
-    taken = open_files(house)
+def leave(spare: int, process: int) -> None:
+    """It may open exactly so many files more."""
+    taken = open_files(process)
     first_too_many = next(islice((number for number in count() if number not in taken), spare, None))
-    hard = resource.prlimit(house.process.pid, resource.RLIMIT_NOFILE)[1]
-    resource.prlimit(house.process.pid, resource.RLIMIT_NOFILE, (first_too_many, hard))
+    hard = resource.prlimit(process, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(process, resource.RLIMIT_NOFILE, (first_too_many, hard))
 
 
 def reload(house: House) -> list[str]:
@@ -62,9 +62,9 @@ def reload(house: House) -> list[str]:
 @pytest.mark.parametrize("spare", [*range(13), 20])
 def test_wherever_descriptors_run_out_a_reload_is_refused_in_one_line_or_done(crowded: House, spare: int) -> None:
     assert crowded.process
-    before, workers = len(open_files(crowded)), {worker.pid for worker in crowded.workers()}
+    before, workers = len(open_files(crowded.process.pid)), {worker.pid for worker in crowded.workers()}
     limits = resource.prlimit(crowded.process.pid, resource.RLIMIT_NOFILE)
-    leave(spare, crowded)
+    leave(spare, crowded.process.pid)
     try:
         said = reload(crowded)
         refused = any(REFUSED in line for line in said)
@@ -80,14 +80,15 @@ def test_wherever_descriptors_run_out_a_reload_is_refused_in_one_line_or_done(cr
         assert {worker.pid for worker in crowded.workers()} == workers
     else:
         assert spare > 3
-    until(lambda: len(open_files(crowded)) == before, "no file of the reload's is open any more")
+    until(lambda: len(open_files(crowded.process.pid)) == before, "no file of the reload's is open any more")
 
 
 def test_without_descriptors_the_nodes_own_port_still_answers(house: House) -> None:
     house.start()
+    assert house.process
     before = len(house.said())
     for spare in range(3):
-        leave(spare, house)
+        leave(spare, house.process.pid)
         assert house.get("/healthz") == (200, "ok\n")
         assert house.get("/readyz") == (200, "ready\n")
         status, words = house.get("/metrics")
@@ -101,10 +102,35 @@ def test_without_descriptors_the_nodes_own_port_still_answers(house: House) -> N
 
 def test_workers_who_could_serve_nobody_are_not_started(house: House) -> None:
     house.start()
-    leave(8, house)
+    assert house.process
+    leave(8, house.process.pid)
     (refused,) = reload(house)
     assert "raise the limit" in refused
     house.send()
+
+
+def test_who_comes_while_a_worker_has_no_descriptors_left_is_served_when_it_has(house: House) -> None:
+    house.settle(workers=1)
+    house.start()
+    (worker,) = house.workers()
+    limits = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    leave(0, worker.pid)
+    clients = [socket.create_connection(("127.0.0.1", house.port("smtp-0")), 60) for _ in range(20)]
+    try:
+        until(
+            lambda: house.events("smtp.not_accepted") or any(map(hung_up_on, clients)), "a complaint, or that they go"
+        )
+        assert not any(map(hung_up_on, clients))
+    finally:
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, limits)
+    for client in clients:
+        with client:
+            assert client.recv(4) == b"220 "
+    assert len(house.events("smtp.not_accepted")) == 1
+
+
+def hung_up_on(client: socket.socket) -> bool:
+    return bool(select([client], [], [], 0)[0]) and not client.recv(1, socket.MSG_PEEK)
 
 
 def test_a_relay_that_cannot_start_leaves_nothing_in_memory(house: House, tmp_path: Path) -> None:

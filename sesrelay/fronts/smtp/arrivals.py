@@ -1,25 +1,25 @@
-"""Connections from their arrival to their session, where TLS or a PROXY header comes first: counted and bounded at
-once, before anything is done for them (SMTP-9, SMTP-13).
+"""Connections from their arrival to their session: counted and bounded at once, before anything is done for them
+(SMTP-9, SMTP-13).
 
-An arrival is a socket in a set, and nothing else: the loop's transport, the TLS state and the session are made when
-the client has said something, which most have by the time that they are accepted. Nothing is read that is not the
-header's, so the loop finds all of a ClientHello, and nothing that comes behind a handshake is lost. Whoever is one too
-many here, is late or may not send a header is closed without a word: there is none that a client of TLS would
-understand.
+Where nothing comes before the greeting the loop has the socket in the turn in which it was accepted. Where TLS or a
+PROXY header comes first, an arrival is a socket in a set; nothing is read that is not the header's. Whoever is one too
+many hears so in clear; who is late, or may not send a header, or would be one too many in TLS is closed without a
+word: there is none that such a client would understand.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from functools import partial
-from ipaddress import ip_address, ip_network
-from typing import Any, Final, Protocol, cast
+from contextlib import suppress
+from typing import Final, cast
 
 import structlog
 
-from sesrelay.connections.acceptor import Acceptor, has_spoken
-from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door
+from sesrelay.connections.beforetls import BeforeTls
+from sesrelay.connections.running import run_now
+from sesrelay.fronts.smtp import replies
+from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Connection, Door
 from sesrelay.fronts.smtp.proxyheader import ProxyHeader, ProxyHeaderError
 
 HEADER_SECONDS: Final = 5.0
@@ -29,91 +29,77 @@ _UNINTRODUCED: Final = 500
 log = structlog.get_logger()
 
 
-class Served(Protocol):
-    """What is asked of a connection of the front door."""
+class InClear:
+    """One whose session is next: the loop has its socket in this turn, and it hears us in the next one."""
 
-    client: str
-    """The client's address, where the transport's peer may be somebody else."""
-    counted: bool
-    """It was admitted at its arrival, and need not be again."""
-    admitted: bool
-    """It is known to its door, which counts it out."""
+    __slots__ = ("_client", "_door", "_session", "_socket")
 
-
-class ArrivalDoor(Door):
-    """The door of a listener with TLS from the first octet, with ``proxy_protocol``, or with both."""
-
-    header_seconds = HEADER_SECONDS
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.introducing = 0
-        """How many have yet to send their header."""
-        self._networks = tuple(ip_network(network) for network in self.bounds.proxy_networks)
-        self._acceptor = Acceptor(
-            self.loop, partial(_Arrival, self), not_accepted="smtp.not_accepted", failed="smtp.session_failed"
-        )
-
-    async def listen(self, listening: socket.socket, backlog: int) -> None:
-        self._acceptor.listen(listening, backlog)
-
-    async def take(self, connection: socket.socket) -> None:
-        self._acceptor.take(connection)
-
-    def close(self) -> None:
-        self._acceptor.close()
-
-    def tire_of_coming(self) -> None:
-        for arrival in list(self._coming):
-            cast("_Arrival", arrival).cut()
-
-    def trusts(self, peer: str) -> bool:
-        """Whether this peer may say who its clients are."""
-        if not peer:
-            return False
-        address = ip_address(peer.partition("%")[0])
-        return any(address in network for network in self._networks)
-
-    def session_for(self, client: str, *, counted: bool) -> Served:
-        """Not begun yet."""
-        server = cast("Served", self._make(self))
-        server.client = client
-        server.counted = counted
-        return server
-
-    def begun(self, arrival: object) -> None:
-        """Somebody is on the way."""
-        self._coming.add(arrival)
-
-    def ended(self, arrival: object) -> None:
-        """It is a session now, or gone."""
-        self._coming.discard(arrival)
-
-
-class _Arrival:
-    """One connection; the socket is its own until a transport has it."""
-
-    __slots__ = (
-        *("client", "_door", "_socket", "_header", "_timer", "_task", "_server"),
-        *("_counted", "_queued", "_shaking"),
-    )
-
-    def __init__(self, door: ArrivalDoor, connection: socket.socket, peer: str) -> None:
+    def __init__(self, door: Door, connection: socket.socket, client: str) -> None:
         self._door = door
-        self._socket: socket.socket | None = connection
+        self._socket = connection
+        self._client = client
+
+    def come(self) -> None:
+        """Counts it, or says why not."""
+        door = self._door
+        try:
+            admitted = door.admit(self._client)
+        except Exception:
+            log.exception("smtp.session_failed", client=self._client)
+            self._turn_away(replies.FAILED)
+            return
+        if not admitted:
+            self._turn_away(replies.TOO_MANY_CONNECTIONS)
+            return
+        door.begun(self)
+        self._session: Connection | None = None
+        run_now(door.loop.connect_accepted_socket(self._begin, self._socket), self._begun)
+
+    def cut(self) -> None:
+        """It is as good as in its session, which hears of all that happens."""
+
+    def _begin(self) -> asyncio.Protocol:
+        self._session = self._door.session_for(self._client)
+        return cast("asyncio.Protocol", self._session)
+
+    def _begun(self, failure: Exception | None) -> None:
+        """Exactly one of us counts it out: the door, when the session came to it, or we."""
+        door = self._door
+        door.ended(self)
+        if failure is not None:
+            log.error("smtp.session_failed", client=self._client, exc_info=failure)
+            self._socket.close()
+        if self._session is None or not self._session.admitted:
+            door.leave(self._client)
+
+    def _turn_away(self, words: bytes) -> None:
+        """For the first words there is always room in a socket."""
+        with suppress(OSError):
+            self._socket.send(words)
+        self._socket.close()
+
+
+class Arrival(BeforeTls):
+    """One for whom TLS or a PROXY header comes first."""
+
+    __slots__ = ("_counted", "_door", "_header", "_session", "_timer")
+
+    failed = "smtp.session_failed"
+
+    def __init__(self, door: Door, connection: socket.socket, peer: str) -> None:
+        super().__init__(door.loop, door.around.handshakes, connection, peer)
+        self._door = door
         self._header: ProxyHeader | None = None
-        self._counted = self._queued = self._shaking = False
+        self._counted = False
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._server: Served | None = None
-        self.client = peer
+        self._session: Connection | None = None
 
     def come(self) -> None:
         """Counts it; where the PROXY header comes first, that says whom to count."""
         door = self._door
         door.begun(self)
         if not door.proxied:
-            self._await_hello()
+            self._go_on_in_tls()
         elif not door.trusts(self.client):
             self._refuse("not from a trusted network")
         elif door.introducing >= _UNINTRODUCED:
@@ -126,40 +112,8 @@ class _Arrival:
         door = self._door
         door.introducing += 1
         self._header = ProxyHeader()
-        self._timer = door.loop.call_later(door.header_seconds, self._refuse, "too late")
-        door.loop.add_reader(self._socket, self._guarded, self._read_header)  # type: ignore[arg-type]
-
-    def cut(self) -> None:
-        """Whatever it is doing; says nothing."""
-        if self._task is not None:
-            self._task.cancel()
-            return
-        if self._socket is None:
-            return
-        self._door.loop.remove_reader(self._socket)
-        if self._queued:
-            self._door.around.handshakes.leave(self)
-        self._socket.close()
-        self._leave()
-
-    def begin(self) -> None:
-        """It is this one's turn."""
-        self._queued, self._shaking = False, True
-        self._hand_over(
-            ssl=self._door.around.tls.first,
-            ssl_handshake_timeout=self._door.bounds.tls_handshake_seconds,
-            ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
-        )
-
-    # In clear
-
-    def _guarded(self, act: Any) -> None:
-        """A reader of the loop's: what it raises is our trouble, and the end of this connection only."""
-        try:
-            act()
-        except Exception:
-            log.exception("smtp.session_failed", client=self.client)
-            self.cut()
+        self._timer = door.loop.call_later(HEADER_SECONDS, self._refuse, "too late")
+        self._when_readable(self._read_header)
 
     def _read_header(self) -> None:
         assert self._header is not None
@@ -182,6 +136,7 @@ class _Arrival:
         self._door.loop.remove_reader(self._socket)
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._introduced(self._header.client or self.client)
 
     def _introduced(self, client: str) -> None:
@@ -189,37 +144,20 @@ class _Arrival:
         self._door.introducing -= 1
         self.client = client
         if self._door.tls_at_once:
-            self._await_hello()
+            self._go_on_in_tls()
         else:
-            self._hand_over()  # there are words for one too many, and the session says them
+            in_clear = InClear(self._door, self._taken(), client)
+            self._leave()
+            in_clear.come()
 
-    def _await_hello(self) -> None:
+    def _go_on_in_tls(self) -> None:
+        """A handshake that begins at once has its own end of time."""
         self._counted = self._door.admit(self.client)
         if not self._counted:
             self.cut()
             return
-        if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
-            self._set_timer()
-            self._door.loop.add_reader(self._socket, self._guarded, self._hear)  # type: ignore[arg-type]
-        elif spoken:
-            self._queue_up()
-        else:
-            self.cut()
-
-    def _hear(self) -> None:
-        if (spoken := has_spoken(self._socket)) is None:  # type: ignore[arg-type]
-            return
-        if not spoken:  # somebody who connects and leaves costs no handshake
-            self.cut()
-            return
-        self._door.loop.remove_reader(self._socket)  # type: ignore[arg-type]
-        self._queue_up()
-
-    def _queue_up(self) -> None:
-        """A handshake that begins at once has its own end of time."""
-        self._queued = True
-        self._door.around.handshakes.want(self)
-        if self._queued and self._timer is None:
+        self._await_hello()
+        if self._task is None and self._socket is not None:
             self._set_timer()
 
     def _set_timer(self) -> None:
@@ -234,46 +172,31 @@ class _Arrival:
         self._door.complain("smtp.proxy_header_refused", self.client, reason)
         self.cut()
 
-    # From here on the loop has the socket
+    async def _open(self) -> None:
+        door = self._door
+        self._session = session = door.session_for(self.client)
+        await door.loop.connect_accepted_socket(
+            lambda: cast("asyncio.Protocol", session),
+            self._taken(),
+            ssl=door.around.tls.first,
+            ssl_handshake_timeout=door.bounds.tls_handshake_seconds,
+            ssl_shutdown_timeout=TLS_CLOSE_SECONDS,
+        )
 
-    def _hand_over(self, **tls: Any) -> None:
-        """The rest is in ``_handed_over``, which is called however the task ends, even before it began."""
-        self._task = self._door.loop.create_task(self._open(tls))
-        self._task.add_done_callback(self._handed_over)
-
-    async def _open(self, tls: dict[str, Any]) -> None:
-        try:
-            self._server = self._door.session_for(self.client, counted=self._counted)
-            protocol = cast("asyncio.Protocol", self._server)
-            await self._door.loop.connect_accepted_socket(lambda: protocol, self._taken(), **tls)
-        except OSError as error:
-            self._door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
-        except Exception:
-            log.exception("smtp.session_failed", client=self.client)
-
-    def _handed_over(self, _: object) -> None:
-        """Exactly one of us counts it out: the door, when the session came to it, or we."""
-        if self._shaking:
-            self._door.around.handshakes.ended(self)
-        if self._socket is not None:
-            self._socket.close()
-        if self._server is not None and self._server.admitted:
-            self._counted = False
-        self._leave()
-
-    def _taken(self) -> socket.socket:
-        assert self._socket is not None
-        taken, self._socket = self._socket, None
-        return taken
+    def _not_opened(self, error: OSError) -> None:
+        self._door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
 
     def _leave(self) -> None:
+        """Exactly one of us counts it out: the door, when the session came to it, or we."""
+        super()._leave()
+        session, self._session = self._session, None
         if self._timer is not None:
             self._timer.cancel()
-        self._socket = self._timer = self._task = self._server = None
+            self._timer = None
         self._door.ended(self)
         if self._header is not None:
             self._door.introducing -= 1
             self._header = None
-        if self._counted:
-            self._counted = False
+        if self._counted and (session is None or not session.admitted):
             self._door.leave(self.client)
+        self._counted = False

@@ -1,4 +1,4 @@
-"""A listener's front door: makes connections, watches them all with one timer, and closes without losing mail."""
+"""A listener's front door: lets clients in, watches them all with one timer, and closes without losing mail."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_address, ip_network
 from typing import Any, Final, Protocol
 
 import structlog
 
+from sesrelay.connections.acceptor import Acceptor, Arrival
 from sesrelay.connections.caps import NodeConnections
 from sesrelay.connections.complaints import Complaints
 from sesrelay.connections.handshakes import Handshakes
@@ -68,6 +71,10 @@ class Counters(Protocol):
 class Connection(Protocol):
     """What a door asks of its connections."""
 
+    client: str
+    """Its address, which may not be that of the transport's peer."""
+    admitted: bool
+    """It is known to its door, which counts it out."""
     alive: bool
     """The client gave a sign of life; the door sets it back when it has seen it."""
 
@@ -116,46 +123,76 @@ class Surroundings:
 
 
 class Door:
-    """A listener: clients come in clear, and at once."""
+    """The front door of one listener."""
 
     def __init__(
-        self, make: Callable[[Door], asyncio.Protocol], bounds: Smtp, listener: Listener, around: Surroundings
+        self,
+        make: Callable[[Door], Connection],
+        arrive: Callable[[Door, socket.socket, str], Arrival],
+        bounds: Smtp,
+        listener: Listener,
+        around: Surroundings,
     ) -> None:
+        """``make``: a session that has yet to begin; ``arrive``: a client, by its socket and its address."""
         self.loop = asyncio.get_running_loop()
         self.bounds = bounds
         self.around = around
         self.draining = False
         self._make = make
+        self._acceptor = Acceptor(
+            self.loop, partial(arrive, self), not_accepted="smtp.not_accepted", failed="smtp.session_failed"
+        )
         self.tls_at_once = listener.mode == "tls"
         self.proxied = listener.proxy_protocol
+        self.introducing = 0
+        """How many have yet to send their PROXY header."""
+        self._networks = tuple(ip_network(network) for network in bounds.proxy_networks)
         self._region = listener.region
         self._default_region = listener.region or next(iter(around.endpoints))
         self.complain = Complaints(log.info, around.clock.monotonic).about
         """Of peers: event, client and reason, one line for each in a minute."""
-        self._servers: list[asyncio.Server] = []
-        self._coming: set[object] = set()
-        """Arrived, and not yet opened: in the handshake of TLS, say."""
+        self._coming: set[Arrival] = set()
+        """Accepted, and not in a session yet: in the handshake of TLS, say."""
         self._connections: dict[Connection, _Watched] = {}
         self._under_way: dict[Connection, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
-    def __call__(self) -> asyncio.Protocol:
-        """The protocol factory."""
-        return self._make(self)
-
-    async def listen(self, listening: socket.socket, backlog: int) -> None:
+    def listen(self, listening: socket.socket, backlog: int) -> None:
         """Takes whoever comes to this socket, until ``close``."""
-        self._servers.append(await self.loop.create_server(self, sock=listening, backlog=backlog))
+        self._acceptor.listen(listening, backlog)
 
-    async def take(self, connection: socket.socket) -> None:
+    def take(self, connection: socket.socket) -> None:
         """Somebody else has accepted it."""
-        connection.setblocking(False)
-        await self.loop.connect_accepted_socket(self, connection)
+        self._acceptor.take(connection)
 
     def close(self) -> None:
         """Nobody comes any more. The sockets are closed; ``drain`` is next."""
-        for server in self._servers:
-            server.close()
+        self._acceptor.close()
+
+    # Arrivals
+
+    def trusts(self, peer: str) -> bool:
+        """Whether this peer may say who its clients are."""
+        if not peer:
+            return False
+        address = ip_address(peer.partition("%")[0])
+        return any(address in network for network in self._networks)
+
+    def begun(self, arrival: Arrival) -> None:
+        """Somebody is on the way."""
+        self._coming.add(arrival)
+
+    def session_for(self, client: str) -> Connection:
+        """Not begun yet."""
+        session = self._make(self)
+        session.client = client
+        return session
+
+    def ended(self, arrival: Arrival) -> None:
+        """It is a session now, or gone."""
+        self._coming.discard(arrival)
+
+    # What sessions ask
 
     @property
     def connections(self) -> int:
@@ -188,24 +225,21 @@ class Door:
         except Exception:  # the others go on; the count is too high until this worker ends
             log.exception("smtp.not_counted_out", client=address)
 
-    def opened(self, connection: Connection, address: str, *, counted: bool) -> bool:
-        """A session begins. False: it was not ``counted`` before, and is not admitted."""
+    def opened(self, connection: Connection) -> None:
+        """The session of somebody who was admitted begins."""
         now = self.around.clock.monotonic()
-        if not counted and not self.admit(address):
-            return False
         self._connections[connection] = _Watched(now, now)
         if not self.draining and (self._watcher is None or self._watcher.done()):
             self._watcher = self.loop.create_task(self._watch())
-        return True
 
     def login_is_overdue(self, connection: Connection) -> bool:
         """This one, which has not logged in, has had the time for it."""
         return self.around.clock.monotonic() - self._connections[connection].opened >= self.bounds.login_seconds
 
-    def closed(self, connection: Connection, address: str) -> None:
+    def closed(self, connection: Connection) -> None:
         """An admitted connection is gone."""
         del self._connections[connection]
-        self.leave(address)
+        self.leave(connection.client)
 
     @staticmethod
     def count(counter: Callable[..., None], *what: object) -> None:
@@ -282,7 +316,8 @@ class Door:
 
     def tire_of_coming(self) -> None:
         """Those who have not come so far are not waited for."""
-        self._coming.clear()
+        for arrival in list(self._coming):
+            arrival.cut()
 
     def _lose_patience(self) -> None:
         """With those that gave no sign of life since the last look."""

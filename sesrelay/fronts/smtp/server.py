@@ -13,9 +13,8 @@ from functools import partial
 import structlog
 
 from sesrelay import killpoints
-from sesrelay.connections.acceptor import address_of
 from sesrelay.fronts.smtp import replies
-from sesrelay.fronts.smtp.arrivals import ArrivalDoor
+from sesrelay.fronts.smtp.arrivals import Arrival, InClear
 from sesrelay.fronts.smtp.data import BodyReader
 from sesrelay.fronts.smtp.door import TLS_CLOSE_SECONDS, Door, Surroundings
 from sesrelay.fronts.smtp.login import Credentials
@@ -33,23 +32,19 @@ def front_door(bounds: Smtp, listener: Listener, around: Surroundings) -> Door:
 
     Call it on the running loop; at the end, ``door.close()`` and then ``await door.drain(seconds)``.
     """
-    made = ArrivalDoor if listener.mode == "tls" or listener.proxy_protocol else Door
-    return made(SmtpServer, bounds, listener, around)
+    in_clear = listener.mode == "starttls" and not listener.proxy_protocol
+    return Door(SmtpServer, InClear if in_clear else Arrival, bounds, listener, around)
 
 
 class SmtpServer(ShortWay):
     """One connection."""
 
     client = ""
-    """Who it is, when that was known at its arrival."""
-    counted = False
-    """Since then."""
 
     def __init__(self, door: Door) -> None:
         super().__init__(door)
         self._around = door.around
         self.admitted = False
-        self._address = ""
         self._coroutine_greeted = False
         self._login: asyncio.Task[None] | None = None
         self._login_waits = False
@@ -57,20 +52,17 @@ class SmtpServer(ShortWay):
     # The life of a connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Counts it, finds its region, and greets."""
+        """Finds its region, and greets."""
         self.transport = transport
         try:
             self._greet(transport)
         except Exception:
-            log.exception("smtp.session_failed", client=self._address)
+            log.exception("smtp.session_failed", client=self.client)
             self._end(replies.FAILED)
 
     def _greet(self, transport: asyncio.BaseTransport) -> None:
-        self._address = self.client or address_of(transport.get_extra_info("peername"))
-        self.admitted = self._door.opened(self, self._address, counted=self.counted)
-        if not self.admitted:
-            self._end(replies.TOO_MANY_CONNECTIONS)
-            return
+        self._door.opened(self)
+        self.admitted = True
         self._begin(transport)
         self._write(replies.greeting(self.hostname, self._door.unique()))
 
@@ -87,7 +79,7 @@ class SmtpServer(ShortWay):
             self._door.bounds,
             region=region,
             host=self.hostname,
-            client_address=self._address,
+            client_address=self.client,
             encrypted=ssl_object is not None,
         )
 
@@ -99,7 +91,7 @@ class SmtpServer(ShortWay):
         self._forget_body()
         self._give_up_waiting()
         if self.admitted:
-            self._door.closed(self, self._address)
+            self._door.closed(self)
         if self.coroutine_runs:
             super().connection_lost(error)
         self.transport = None  # it knows us, and we it: without this, only the garbage collector would part us
@@ -124,7 +116,7 @@ class SmtpServer(ShortWay):
 
     async def handle_exception(self, error: Exception) -> str:
         """Trouble that we do not understand is temporary, and the client hears nothing of it."""
-        log.error("smtp.command_failed", client=self._address, exc_info=error)
+        log.error("smtp.command_failed", client=self.client, exc_info=error)
         self.loop.call_soon(self._go_on)
         return replies.TEMPORARY_FAILURE.decode("ascii").rstrip()
 
@@ -160,7 +152,7 @@ class SmtpServer(ShortWay):
             self._count_refusal(refused.refusal)
             reply = replies.refused(refused)
         except Exception:  # trouble that we do not understand is temporary
-            log.exception("smtp.message_failed", client=self._address, account_id=submission.account_id)
+            log.exception("smtp.message_failed", client=self.client, account_id=submission.account_id)
             reply = replies.TEMPORARY_FAILURE
         finally:
             self._door.finished(self)
@@ -186,23 +178,23 @@ class SmtpServer(ShortWay):
         session, guard, key = self._session, self._around.guard, credentials.access_key_id
         try:
             await self._wait_for_turn(self._seconds_to_wait(key))
-            login = await self._around.relay.login(key, credentials.password, session.region, self._address)
+            login = await self._around.relay.login(key, credentials.password, session.region, self.client)
         except Refused as refused:
-            log.info("smtp.login_refused", client=self._address, reason=refused.refusal.value)
+            log.info("smtp.login_refused", client=self.client, reason=refused.refusal.value)
             self._count_refusal(refused.refusal)
             if refused.refusal is Refusal.BAD_CREDENTIALS:  # with the right password nobody guesses
-                self._door.count(guard.failed, self._address, key)
+                self._door.count(guard.failed, self.client, key)
             return session.login_refused(refused)
         except Exception:
-            log.exception("smtp.login_failed", client=self._address)
+            log.exception("smtp.login_failed", client=self.client)
             return session.login_refused(Refused(Refusal.LOGIN_UNAVAILABLE))
-        self._door.count(guard.succeeded, self._address, key)
+        self._door.count(guard.succeeded, self.client, key)
         return session.let_in(login)
 
     def _seconds_to_wait(self, access_key_id: str) -> float:
         """None while the guard is in trouble: better a guess more than every owner shut out."""
         try:
-            return self._around.guard.wait_seconds(self._address, access_key_id)
+            return self._around.guard.wait_seconds(self.client, access_key_id)
         except Exception:
             log.exception("smtp.guard_failed")
             return 0.0
@@ -255,7 +247,7 @@ class SmtpServer(ShortWay):
         try:
             async with (
                 asyncio.timeout(seconds) as bound,
-                self._around.handshakes.turn(self._address, partial(_end, bound)),
+                self._around.handshakes.turn(self.client, partial(_end, bound)),
             ):
                 self._buffer = b""
                 self._switching = True
@@ -269,7 +261,7 @@ class SmtpServer(ShortWay):
             if not self._switching:
                 self._get_no_turn()
                 return
-            self._door.complain("smtp.tls_handshake_failed", self._address, type(error).__name__)
+            self._door.complain("smtp.tls_handshake_failed", self.client, type(error).__name__)
             self._channel.abort()
             self.connection_lost(error)  # the TLS layer does not tell us when its handshake fails
             return
@@ -277,14 +269,14 @@ class SmtpServer(ShortWay):
         try:
             self._begin(self._channel)
         except Exception:
-            log.exception("smtp.session_failed", client=self._address)
+            log.exception("smtp.session_failed", client=self.client)
             self._end(replies.FAILED)  # the session of before TLS must not live on
             return
         self._go_on()
 
     def _get_no_turn(self) -> None:
         """The session is in clear as before and goes on (RFC 3207 §4), as long as it may be without a login."""
-        self._door.complain("smtp.tls_handshake_failed", self._address, "no turn in time")
+        self._door.complain("smtp.tls_handshake_failed", self.client, "no turn in time")
         self._buffer = b""  # it may have been for TLS
         if not self._gone and self._door.login_is_overdue(self):  # who asks again at once never meets a look
             self._end(replies.TLS_LATER + replies.LOGIN_OVERDUE)

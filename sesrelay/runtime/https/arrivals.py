@@ -13,11 +13,10 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-import structlog
-
-from sesrelay.connections.acceptor import Acceptor, has_spoken
+from sesrelay.connections.acceptor import Acceptor
+from sesrelay.connections.beforetls import BeforeTls
 from sesrelay.connections.caps import NodeConnections
 from sesrelay.connections.handshakes import Handshakes
 
@@ -25,8 +24,6 @@ _HANDSHAKES: Final = 100
 _HANDSHAKES_PER_ADDRESS: Final = 20
 _CLOSE_SECONDS: Final = 3600
 """The loop's own time for the end of TLS; ``waiting`` has the one that counts, and knows about slow readers."""
-
-log = structlog.get_logger()
 
 
 class Occupant(Protocol):
@@ -139,7 +136,8 @@ class Arrivals:
         """Nobody comes any more, and who has not said a word yet goes."""
         self._acceptor.close()
         for arrival in list(self.coming):
-            arrival.leave_if_silent()
+            if arrival.silent:  # who is in the midst of a handshake may go on
+                arrival.cut()
 
     def cut(self) -> None:
         """Nobody who is on the way arrives any more."""
@@ -155,19 +153,18 @@ class Arrivals:
             arrival.cut()
 
 
-class _Arrival:
-    """One connection; the socket is its own until a transport has it."""
+class _Arrival(BeforeTls):
+    """One with a ticket."""
 
-    __slots__ = ("_arrivals", "_queued", "_shaking", "_socket", "_task", "_ticket", "client", "since")
+    __slots__ = ("_arrivals", "_ticket", "since")
+
+    failed = "http.connection_failed"
 
     def __init__(self, arrivals: Arrivals, connection: socket.socket, client: str) -> None:
-        self.client = client
+        super().__init__(arrivals.loop, arrivals.handshakes, connection, client)
         self.since = arrivals.now()
         self._arrivals = arrivals
-        self._socket: socket.socket | None = connection
         self._ticket: Ticket | None = None
-        self._queued = self._shaking = False
-        self._task: asyncio.Task[None] | None = None
 
     def come(self) -> None:
         """Counts it, and waits for its first word."""
@@ -180,73 +177,30 @@ class _Arrival:
             self.cut()
             return
         arrivals.coming[self] = None
-        arrivals.loop.add_reader(self._socket, self._hear)
-
-    def cut(self) -> None:
-        """Whatever it is doing; says nothing."""
-        if self._task is not None:
-            self._task.cancel()
-            return
-        if self._socket is None:
-            return
-        self._arrivals.loop.remove_reader(self._socket)
-        if self._queued:
-            self._arrivals.handshakes.leave(self)
-        self._leave()
-
-    def leave_if_silent(self) -> None:
-        """Who is in the midst of a handshake may go on."""
-        if self._task is None and not self._queued:
-            self.cut()
-
-    def begin(self) -> None:
-        """It is this one's turn; the rest is in ``_ended``, which is called even when the task never ran."""
-        self._queued, self._shaking = False, True
-        self._task = self._arrivals.loop.create_task(self._open())
-        self._task.add_done_callback(self._ended)
-
-    def _hear(self) -> None:
-        assert self._socket is not None
-        if (spoken := has_spoken(self._socket)) is None:
-            return
-        if not spoken:  # somebody who connects and leaves costs no handshake
-            self.cut()
-            return
-        self._arrivals.loop.remove_reader(self._socket)
-        self._queued = True
-        self._arrivals.handshakes.want(self)
+        self._await_hello()
 
     async def _open(self) -> None:
         assert self._ticket is not None
-        arrivals, ticket = self._arrivals, self._ticket
-        taken, self._socket = self._socket, None
-        assert taken is not None
-        try:
-            await arrivals.loop.connect_accepted_socket(
-                lambda: arrivals.make(ticket),
-                taken,
-                ssl=arrivals.context,
-                ssl_handshake_timeout=arrivals.seconds,
-                ssl_shutdown_timeout=_CLOSE_SECONDS,
-            )
-        except OSError as error:
-            arrivals.refused("handshake", self.client, _why(error))
-        except Exception:
-            log.exception("http.connection_failed", client=self.client)
+        arrivals = self._arrivals
+        conversation = arrivals.make(self._ticket)
+        await arrivals.loop.connect_accepted_socket(
+            lambda: conversation,
+            self._taken(),
+            ssl=arrivals.context,
+            ssl_handshake_timeout=arrivals.seconds,
+            ssl_shutdown_timeout=_CLOSE_SECONDS,
+        )
 
-    def _ended(self, _: Any) -> None:
-        if self._shaking:
-            self._arrivals.handshakes.ended(self)
-        self._leave()
+    def _not_opened(self, error: OSError) -> None:
+        self._arrivals.refused("handshake", self.client, _why(error))
 
     def _leave(self) -> None:
         """Gives the ticket back unless a conversation has it."""
+        super()._leave()
         self._arrivals.coming.pop(self, None)
-        if self._socket is not None:
-            self._socket.close()
         if self._ticket is not None and self._ticket.occupant is self:
             self._ticket.give_back()
-        self._socket = self._ticket = self._task = None
+        self._ticket = None
 
 
 def _why(error: OSError) -> str:

@@ -295,7 +295,7 @@ class House:
             door = front_door(Smtp(**bounds), Listener(mode=mode, region=region, proxy_protocol=proxy), around)
             door._make = lambda d: self.made.append(of(d)) or self.made[-1]
             listening = socket.create_server(("127.0.0.1", 0))
-            await door.listen(listening, 100)
+            door.listen(listening, 100)
             self._doors.append(door)
             return door, listening.getsockname()[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
@@ -22,7 +23,7 @@ from tests.standins.troubled import OF_THE_CONNECTION, SHORTAGES, TroubledSocket
 
 HEADER = b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 25\r\n"
 BEHIND_A_BALANCER = "192.0.2.7"
-MODES = [("tls", False), ("tls", True), ("starttls", True)]
+MODES = [("tls", False), ("tls", True), ("starttls", True), ("starttls", False)]
 
 
 class Ledger(WorkerConnections):
@@ -155,14 +156,14 @@ def test_who_was_counted_is_counted_out_once(
 def test_a_handshake_that_is_cut_before_it_began_is_counted_out(house: House, ledger: Ledger) -> None:
     """Its task is cancelled before its first step."""
     door, port = house.open("tls")
-    begin = arrivals._Arrival.begin
+    begin = arrivals.Arrival.begin
 
     def begin_and_cut(self: Any) -> None:
         begin(self)
         self.cut()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrivals._Arrival, "begin", begin_and_cut)
+        patch.setattr(arrivals.Arrival, "begin", begin_and_cut)
         client = house.connect(port)
         client.send(hello())
         assert heard(client) == b""
@@ -240,10 +241,8 @@ def test_a_connection_that_somebody_else_has_accepted_is_served_alike(
     house: House, ledger: Ledger, mode: str, *, proxy: bool
 ) -> None:
     door, _ = house.open(mode, proxy=proxy)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = house.connect(listener.getsockname()[1])
-        accepted, _ = listener.accept()
-    house.run(door.take(accepted))
+    client, accepted = accepted_from(house)
+    house.call(lambda: door.take(accepted))
     client.send(HEADER if proxy else b"")
     if mode == "tls":
         client.starttls(house.trust)
@@ -288,25 +287,35 @@ def test_few_may_keep_a_load_balancers_header_to_themselves(house: House, monkey
     third.expect(GREETING)
 
 
-def test_out_of_descriptors_it_rests_and_comes_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def come(house: House, mode: str, listening: socket.socket) -> None:
+    """One client, and it is served."""
+    client = house.connect(listening.getsockname()[1])
+    if mode == "tls":
+        client.starttls(house.trust)
+    client.expect(GREETING)
+
+
+@pytest.mark.parametrize("mode", ["starttls", "tls"])
+def test_out_of_descriptors_it_rests_and_comes_again(house: House, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr(acceptor, "REST_SECONDS", 0.01)
-    door, _ = house.open("tls")
+    door, _ = house.open(mode)
     listening = TroubledSocket(*SHORTAGES)
     with structlog.testing.capture_logs() as logged:
-        house.run(door.listen(listening, 10))
-        house.secure(listening.getsockname()[1]).expect(GREETING)
+        house.call(lambda: door.listen(listening, 10))
+        come(house, mode, listening)
     assert [line["event"] for line in logged if line["log_level"] == "error"] == ["smtp.not_accepted"] * 4
 
 
+@pytest.mark.parametrize("mode", ["starttls", "tls"])
 def test_what_a_connection_met_while_it_waited_keeps_nobody_waiting(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr(acceptor, "REST_SECONDS", 3600)
-    door, _ = house.open("tls")
+    door, _ = house.open(mode)
     listening = TroubledSocket(*OF_THE_CONNECTION)
     with structlog.testing.capture_logs() as logged:
-        house.run(door.listen(listening, 10))
-        house.secure(listening.getsockname()[1]).expect(GREETING)
+        house.call(lambda: door.listen(listening, 10))
+        come(house, mode, listening)
     assert not logged
 
 
@@ -348,11 +357,67 @@ def test_who_has_spoken_when_it_is_accepted_is_not_waited_for(house: House, ledg
     door, _ = house.open("tls")
     heard_later: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrivals._Arrival, "_set_timer", heard_later.append)
+        patch.setattr(arrivals.Arrival, "_set_timer", heard_later.append)
         client = house.connect(listener.getsockname()[1])
         client.send(hello())
         accepted, _ = listener.accept()
-        house.run(door.take(accepted))
+        house.call(lambda: door.take(accepted))
         assert client.read(100)
     assert heard_later == []
     assert ledger.admitted == ["127.0.0.1"]
+
+
+def accepted_from(house: House) -> tuple[Client, socket.socket]:
+    """A client, and the socket that somebody else has accepted it with."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = house.connect(listener.getsockname()[1])
+        return client, listener.accept()[0]
+
+
+def test_a_client_in_clear_costs_no_task(house: House, ledger: Ledger) -> None:
+    door, _ = house.open()
+    client, accepted = accepted_from(house)
+
+    def tasks_beside_this() -> int:
+        door.take(accepted)
+        return len(asyncio.all_tasks()) - 1
+
+    assert house.call(tasks_beside_this) == 0
+    client.expect(GREETING)
+    assert ledger.admitted == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+def test_a_session_in_clear_that_cannot_be_made_is_counted_out(house: House, ledger: Ledger, *, proxy: bool) -> None:
+    door, port = house.open(proxy=proxy)
+    make, door._make = door._make, lambda _: 1 // 0
+    with structlog.testing.capture_logs() as logged:
+        client = house.connect(port)
+        client.send(HEADER if proxy else b"")
+        assert heard(client) == b""
+        house.until(lambda: not door._coming)
+    assert [line["event"] for line in logged] == ["smtp.session_failed"]
+    assert ledger.left == ledger.admitted == [BEHIND_A_BALANCER if proxy else "127.0.0.1"]
+    door._make = make
+    client = house.connect(port)
+    client.send(HEADER if proxy else b"")
+    client.expect(GREETING)
+
+
+def test_who_was_accepted_just_before_a_drain_is_greeted_and_waited_for(house: House, ledger: Ledger) -> None:
+    door, _ = house.open()
+    client, accepted = accepted_from(house)
+
+    async def take_and_drain() -> None:
+        door.take(accepted)
+        door.close()
+        await door.drain(10)
+
+    draining = asyncio.run_coroutine_threadsafe(take_and_drain(), house.loop)
+    client.expect(GREETING)
+    house.settle()
+    assert not draining.done()
+    client.say(b"QUIT\r\n", b"221 Bye\r\n")
+    house.until(lambda: ledger.left == ["127.0.0.1"])
+    house.advance(0.1)
+    draining.result(10)

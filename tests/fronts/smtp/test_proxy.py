@@ -54,6 +54,6 @@ def test_what_is_no_header_gets_no_word(house: House) -> None:
 
 
 def test_who_sends_no_header_in_time_is_closed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sesrelay.fronts.smtp.arrivals.ArrivalDoor.header_seconds", 0.05)
+    monkeypatch.setattr("sesrelay.fronts.smtp.arrivals.HEADER_SECONDS", 0.05)
     client = house.connect(house.open(proxy=True)[1])
     assert _last_words(client) == b""

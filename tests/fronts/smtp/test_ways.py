@@ -57,7 +57,7 @@ class Wire:
         self.encrypted = encrypted
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": ("192.0.2.1", 4711), "ssl_object": self if self.encrypted else None}.get(name, default)
+        return self if name == "ssl_object" and self.encrypted else default
 
     def write(self, octets: bytes) -> None:
         assert not self.closed
@@ -113,6 +113,8 @@ async def heard(
     )  # fmt: skip
     door = front_door(Smtp(**BOUNDS), Listener(), around)
     connection = kind(door)
+    connection.client = "192.0.2.1"
+    assert door.admit(connection.client)
     wire = Wire(encrypted=clear is None)
     connection.connection_made(wire)
     for part, encrypted in ((clear or [], False), (chunks, True)):
