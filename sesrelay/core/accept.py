@@ -335,7 +335,7 @@ def _distinct(recipients: tuple[str, ...]) -> tuple[str, ...]:
 def _rewritten(content: bytes | SpooledBody, read: headers.Rewritten) -> tuple[bytes | SpooledBody, int]:
     """The message with its new header, and its length."""
     if isinstance(content, bytes):
-        whole = read.header + content[read.consumed :]
+        whole = b"".join((read.header, memoryview(content)[read.consumed :]))
         return whole, len(whole)
     spooled = replace(content, header=read.header + content.header[read.consumed :])
     return spooled, _length(spooled)

@@ -22,10 +22,13 @@ SPOOLED_OCTETS: Final = 262_144
 """A message of more octets does not stay in memory."""
 
 _SMALL_OCTETS: Final = 512
+_CRLF: Final = b"\r\n"
 _END: Final = b"\r\n.\r\n"
 _END_OF_HEADER: Final = b"\r\n\r\n"
 _BEGINNINGS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 _LINE_WITH_DOT: Final = re.compile(rb"\n\.")
+_STRETCH: Final = 4096
+"""Octets that are searched behind a dot: the next one may be far away."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -91,24 +94,26 @@ class BodyReader:
         self._pieces: list[bytes | bytearray] = []
         self._seam = b""  # the last octets of a header that has no end yet, although it is too long for memory
         self._held = 0
-        self._size = -len(b"\r\n")
-        self._tail = b"\r\n"  # the end of DATA's own line: a dot right behind it begins a line
+        self._size = -len(_CRLF)
+        self._tail = _CRLF  # the end of DATA's own line: a dot right behind it begins a line
 
     def feed(self, chunk: bytes) -> bytes | None:
         """Takes the next chunk. None: the message goes on; else it is complete, and these octets follow its end."""
-        window = self._tail + chunk
-        place = window.find(b".")  # far quicker than the search, and base64 has none but in its end
-        dot = _LINE_WITH_DOT.search(window, max(place - 1, 0)) if place >= 0 else None
-        if dot is not None:
-            end = window.find(_END, max(dot.start() - 1, 0))
+        if self._size < 0 and self._tail == _CRLF and chunk and not chunk.startswith(b"."):
+            self._size, window = 0, chunk  # as nearly every message begins: one copy less
+        else:
+            window = self._tail + chunk
+        dot = _line_with_dot(window)
+        if dot >= 0:
+            end = window.find(_END, max(dot - 1, 0))
             if end >= 0:
-                self._take(window[: end + 2], dotted=dot.start() < end)
+                self._take(window[: end + 2], dotted=dot < end)
                 return window[end + len(_END) :]
         self._tail = b""
         if window.endswith(_BEGINNINGS_OF_END):
             self._tail = next(beginning for beginning in _BEGINNINGS_OF_END if window.endswith(beginning))
             window = window[: -len(self._tail)]
-        self._take(window, dotted=dot is not None)
+        self._take(window, dotted=dot >= 0)
         return None
 
     def content(self) -> bytes | SpooledBody | Refusal:
@@ -205,6 +210,20 @@ class BodyReader:
         """Nothing of it is kept any more; the rest is read only to find its end."""
         self._fault = fault
         self.close()
+
+
+def _line_with_dot(window: bytes) -> int:
+    """Where the line end before the first line that begins with a dot ends; -1: there is none such.
+
+    Dots are found far more quickly than pairs, and of an attachment's octets none is one.
+    """
+    dot = window.find(b".")
+    while dot >= 0:
+        found = _LINE_WITH_DOT.search(window, max(dot - 1, 0), dot + _STRETCH)
+        if found is not None:
+            return found.start()
+        dot = window.find(b".", dot + _STRETCH - 1)
+    return -1
 
 
 def _header_length(start: bytes | bytearray) -> int:

@@ -95,6 +95,16 @@ def test_a_line_of_a_thousand_octets_passes_its_doubled_dot_not_counted() -> Non
     assert body.content() == line + b"\r\n"
 
 
+@pytest.mark.parametrize("distance", [*range(4090, 4102), *range(8185, 8197)])
+def test_a_doubled_dot_is_undone_however_far_it_is_from_the_dot_before(distance: int) -> None:
+    between = bytearray(b"x" * (distance - 3))
+    for place in range(90, len(between) - 2, 100):
+        between[place : place + 2] = b"\r\n"
+    body = reader()
+    assert body.feed(b"a." + between + b"\r\n..b\r\n.\r\n") == b""
+    assert body.content() == b"a." + between + b"\r\n.b\r\n"
+
+
 def test_the_empty_message() -> None:
     body = reader()
     assert body.feed(b".\r\nNOOP\r\n") == b"NOOP\r\n"
