@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +108,9 @@ class House:
         return self.said()
 
     def said(self) -> list[str]:
-        """The lines on stderr so far."""
-        return self.errors.read_text().splitlines()
+        """The lines on stderr so far, but one that is being written."""
+        whole, end, _ = self.errors.read_bytes().rpartition(b"\n")
+        return (whole + end).decode().splitlines()
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Log lines of that event."""
@@ -137,8 +137,10 @@ class House:
         return [child for child in psutil.Process(self.process.pid).children() if _is_worker(child)]
 
     def kill(self, *processes: psutil.Process) -> None:
+        """SIGKILL; those that have just ended by themselves are no trouble."""
         for process in processes:
-            process.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -151,8 +153,12 @@ class House:
         for session in self._sessions:
             session.close()
         if self.process and self.process.poll() is None:
-            self.kill(*self.workers(), psutil.Process(self.process.pid))
+            supervisor = psutil.Process(self.process.pid)
+            supervisor.suspend()  # or it would replace a worker while we are at it
+            family = supervisor.children(recursive=True)
+            self.kill(supervisor, *family)
             self.process.wait(PATIENCE)
+            psutil.wait_procs(family, PATIENCE)
         shutil.rmtree(node.metrics_folder(self.data, ""))  # who is killed leaves it in memory
 
     def port(self, name: str) -> int:
@@ -202,12 +208,6 @@ class House:
             for message in self.command("message", "list")
             for recipient in message["recipients"]
         }
-
-
-def free_port() -> int:
-    """For those who must know a port before it is opened."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def _is_worker(process: psutil.Process) -> bool:

@@ -18,7 +18,8 @@ from urllib.parse import quote
 import pytest
 
 from sesrelay.fronts.cli.main import run
-from tests.runtime.house import SENDER, House, free_port, until
+from tests.runtime.house import SENDER, House, until
+from tests.standins.relay import free_port
 
 TROUBLE = """
 import pathlib

@@ -33,15 +33,25 @@ READY_SECONDS = 60
 STOP_SECONDS = 30
 
 
+_kept: list[socket.socket] = []
+"""On every port that this process was given."""
+
+
 def free_port() -> int:
-    """A TCP port that nobody has just now; below the ephemeral ones, so that no outgoing connection takes it."""
+    """A TCP port that nobody has and nobody else is given, not even by another process of tests, as long as this one
+    lives; whoever wants it for reuse, as servers do, can listen there. Below the ephemeral ones, so that no outgoing
+    connection takes it.
+    """
     while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        port, sock = random.randrange(10_000, 32_000), socket.socket()
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            sock.close()
+            continue
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # only now: it is not to be shared by another like it
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        _kept.append(sock)
         return port
 
 
