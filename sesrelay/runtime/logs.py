@@ -59,7 +59,9 @@ class PlainLog:
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        print(line(self._clock.now(), level, event, {**self._fields, **fields}), file=_STDERR, flush=True)
+        # In one piece, as ``print`` does not write a long one: workers write to the same file.
+        _STDERR.write(line(self._clock.now(), level, event, {**self._fields, **fields}) + "\n")
+        _STDERR.flush()
 
 
 def configure(clock: Clock, **fields: Any) -> None:

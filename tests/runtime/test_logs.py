@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,29 @@ def test_the_supervisors_lines_look_the_same(capsys: pytest.CaptureFixture[str])
     assert said == {
         "time": "2026-09-21T14:13:20.000Z", "level": "warning", "event": "look", "process": "supervisor", "pid": 7,
     }  # fmt: skip
+
+
+class Pieces(io.RawIOBase):
+    """Remembers what the system is given at a time."""
+
+    def __init__(self) -> None:
+        self.given: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, octets: Any) -> int:
+        self.given.append(bytes(octets))
+        return len(octets)
+
+
+def test_a_long_line_is_written_in_one_piece_so_that_no_worker_comes_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = Pieces()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(pieces), line_buffering=True))
+    PlainLog(FakeClock()).error("look", fault="x" * 20_000)
+    (piece,) = pieces.given
+    assert json.loads(piece)["fault"] == "x" * 20_000
+    assert piece.endswith(b"}\n")
 
 
 def test_any_value_can_be_written() -> None:
