@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -142,6 +143,16 @@ class House:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
+    def reload(self) -> None:
+        """SIGHUP, until the new workers have taken over and the old ones are gone: these may have clients yet whom they
+        tell to come again when they are slow, as on a busy machine.
+        """
+        assert self.process
+        before, times = {worker.pid for worker in self.workers()}, len(self.events("reloaded"))
+        self.process.send_signal(signal.SIGHUP)
+        until(lambda: len(self.events("reloaded")) > times, "reloaded")
+        until(lambda: before.isdisjoint({worker.pid for worker in self.workers()}), "the old workers are gone")
+
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         assert self.process
@@ -158,7 +169,7 @@ class House:
             family = supervisor.children(recursive=True)
             self.kill(supervisor, *family)
             self.process.wait(PATIENCE)
-            psutil.wait_procs(family, PATIENCE)
+            until(lambda: not any(map(_lives, family)), "nobody is left")
         shutil.rmtree(node.metrics_folder(self.data, ""))  # who is killed leaves it in memory
 
     def port(self, name: str) -> int:
@@ -210,8 +221,16 @@ class House:
         }
 
 
+def _lives(process: psutil.Process) -> bool:
+    """Not even if nobody has asked yet how it ended."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and "sesrelay.runtime.worker" in process.cmdline()
+        return _lives(process) and "sesrelay.runtime.worker" in process.cmdline()
     except psutil.NoSuchProcess:
         return False

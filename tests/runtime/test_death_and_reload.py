@@ -164,8 +164,7 @@ def test_a_reload_for_which_there_are_no_descriptors_changes_nothing_and_says_so
     assert pids(house.workers()) == before
     house.send()
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (hard, hard))
-    reload(house)
-    until(lambda: house.events("reloaded"), "reloaded")
+    house.reload()
     house.send()
     assert house.stop() == 0
 

@@ -62,6 +62,7 @@ def reload(house: House) -> list[str]:
 @pytest.mark.parametrize("spare", [*range(13), 20])
 def test_wherever_descriptors_run_out_a_reload_is_refused_in_one_line_or_done(crowded: House, spare: int) -> None:
     assert crowded.process
+    until(lambda: len(crowded.workers()) == 2, "nobody is left of an earlier reload")
     before, workers = len(open_files(crowded.process.pid)), {worker.pid for worker in crowded.workers()}
     limits = resource.prlimit(crowded.process.pid, resource.RLIMIT_NOFILE)
     leave(spare, crowded.process.pid)

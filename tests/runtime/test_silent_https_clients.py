@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -59,9 +58,7 @@ def test_silent_clients_of_https_take_nothing_from_smtp(house: House, crowd: lis
     assert len({line["client"] for line in lines}) <= 9
     assert len(lines) <= 3 * 9 * 2  # one for each peer, worker and minute
     # a reload and a stop are not kept waiting
-    assert house.process
-    house.process.send_signal(signal.SIGHUP)
-    until(lambda: house.events("reloaded"), "a reload")
+    house.reload()
     house.send()
     assert house.stop() == 0
     assert not house.events("worker ended; starting another")
