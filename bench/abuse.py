@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from pathlib import Path
 ALLOWED_RATIO = 1.5
 MESSAGES_A_SECOND = 100
 STEP_SECONDS = 0.05
+ALL_HERE = "all here"
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,23 @@ def hello() -> bytes:
     return outgoing.read()
 
 
+_begun: set[asyncio.Task[object] | None] = set()
+"""Attackers that are through with their own start."""
+
+
+_pace: ContextVar[float] = ContextVar("pace", default=1.0)
+
+
+async def _pause(steps: int = 1) -> None:
+    """Between two misdeeds."""
+    await asyncio.sleep(steps * STEP_SECONDS * _pace.get())
+
+
+def _begins() -> None:
+    """The one who calls has come as far as the abuse itself."""
+    _begun.add(asyncio.current_task())
+
+
 async def _connect(
     target: Target, number: int, *, log_in: bool = True
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -141,6 +160,7 @@ async def _connect(
         writer.write(target.login)
         while not (await reader.readline()).startswith(b"235 "):
             pass
+    _begins()
     return reader, writer
 
 
@@ -153,8 +173,8 @@ async def never_read(target: Target, number: int) -> None:
             while not writer.is_closing():
                 writer.write(b"HELP\r\nNOOP\r\n" * 1000)
                 await writer.drain()
-                await asyncio.sleep(STEP_SECONDS)
-        await asyncio.sleep(STEP_SECONDS)
+                await _pause()
+        await _pause()
 
 
 async def drip(target: Target, number: int) -> None:
@@ -163,7 +183,7 @@ async def drip(target: Target, number: int) -> None:
     writer.write(target.envelope)
     while True:
         writer.write(b"x")
-        await asyncio.sleep(10 * STEP_SECONDS)
+        await _pause(10)
 
 
 async def endless_line(target: Target, number: int) -> None:
@@ -174,7 +194,7 @@ async def endless_line(target: Target, number: int) -> None:
             while not writer.is_closing():
                 writer.write(b"x" * 16_384)
                 await writer.drain()
-                await asyncio.sleep(10 * STEP_SECONDS)
+                await _pause(10)
 
 
 async def guess(target: Target, number: int) -> None:
@@ -187,7 +207,7 @@ async def guess(target: Target, number: int) -> None:
             while await reader.readline():
                 pass
             writer.close()
-        await asyncio.sleep(STEP_SECONDS)
+        await _pause()
 
 
 async def come_and_go(target: Target, _: int) -> None:
@@ -195,7 +215,8 @@ async def come_and_go(target: Target, _: int) -> None:
     while True:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", target.port), 5).close()
-        await asyncio.sleep(STEP_SECONDS)
+            _begins()
+        await _pause()
 
 
 async def flood_with_handshakes(target: Target, number: int) -> None:
@@ -206,7 +227,8 @@ async def flood_with_handshakes(target: Target, number: int) -> None:
             writer.write(hello())
             await reader.read(1)
             writer.transport.abort()
-        await asyncio.sleep(STEP_SECONDS)
+            _begins()
+        await _pause()
 
 
 async def silent(target: Target, number: int) -> None:
@@ -214,9 +236,10 @@ async def silent(target: Target, number: int) -> None:
     while True:
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", target.port, local_addr=_address(number))
+            _begins()
             await reader.read(1)
             writer.close()
-        await asyncio.sleep(STEP_SECONDS)
+        await _pause()
 
 
 async def hostile_from(target: Target, number: int) -> None:
@@ -227,7 +250,7 @@ async def hostile_from(target: Target, number: int) -> None:
         writer.write(target.envelope + b"From: " + field + b"\r\n\r\n\r\n.\r\n")
         while not (await reader.readline()).startswith(b"554 "):
             pass
-        await asyncio.sleep(10 * STEP_SECONDS)
+        await _pause(10)
 
 
 async def idle(target: Target, number: int) -> None:
@@ -253,9 +276,10 @@ KINDS: dict[str, tuple[Callable[[Target, int], Awaitable[None]], int]] = {
 class Abuse:
     """``with Abuse(target, "drip"):`` it lasts until the block ends."""
 
-    def __init__(self, target: Target, kind: str, number: int | None = None) -> None:
+    def __init__(self, target: Target, kind: str, number: int | None = None, *, pace: float = 1.0) -> None:
+        """``pace``: pauses between misdeeds are so many times as long."""
         many = KINDS[kind][1] if kind in KINDS else 1
-        order = json.dumps([target.port, target.user, target.password, target.sender, kind, number or many])
+        order = json.dumps([target.port, target.user, target.password, target.sender, kind, number or many, pace])
         self._command = [sys.executable, "-m", "bench.abuse", "--attack", order]
         self.process: subprocess.Popen[str]
 
@@ -269,6 +293,11 @@ class Abuse:
         self.process.communicate()
         assert ended is None, "the abuse did not last"
 
+    def wait_for_all(self) -> None:
+        """Until each has come as far as the abuse: to come, by hundreds at once, is another one."""
+        assert self.process.stdout
+        assert self.process.stdout.readline() == f"{ALL_HERE}\n"
+
     def wait_for_idle(self, number: int) -> None:
         """Until so many sessions are open."""
         assert self.process.stdout
@@ -276,17 +305,23 @@ class Abuse:
             assert self.process.stdout.readline() == "idle\n"
 
 
-async def _attack(target: Target, kind: str, number: int) -> None:
+async def _attack(target: Target, kind: str, number: int, pace: float) -> None:
+    _pace.set(pace)
     act = idle if kind == "idle" else KINDS[kind][0]
     opening = asyncio.Semaphore(50)
 
     async def one(each: int) -> None:
         async with opening:
             running = asyncio.ensure_future(act(target, each))
-            await asyncio.sleep(STEP_SECONDS)
+            await _pause()
         await running
 
-    await asyncio.gather(*(one(each) for each in range(number)))
+    async def tell() -> None:
+        while len(_begun) < number:
+            await _pause()
+        print(ALL_HERE, flush=True)
+
+    await asyncio.gather(tell(), *(one(each) for each in range(number)))
 
 
 # Measuring
@@ -352,8 +387,8 @@ def main() -> int:
     parser.add_argument("--attack", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.attack:
-        *place, kind, number = json.loads(options.attack)
-        asyncio.run(_attack(Target(*place), kind, number))
+        *place, kind, number, pace = json.loads(options.attack)
+        asyncio.run(_attack(Target(*place), kind, number, pace))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves no relay behind
     # Not on a disk: its moods are no abuse, and far greater than what is measured.
