@@ -206,14 +206,16 @@ class Supervisor:
         return text(200, "ready") if self._workers and self._workers.ready else text(503, "not all workers are ready")
 
     def _pass_on(self, opened: dict[str, OpenDoor]) -> None:
-        """Accepts on systemd's sockets for the workers."""
+        """Accepts on systemd's sockets for the workers; the metrics port accepts for itself."""
         for passer in self._passers:
             passer.close()
 
         def giver(name: str) -> Callable[[Any], bool]:
             return lambda connection: bool(self._workers and self._workers.give(name, connection))
 
-        self._passers = [Passer(door.sockets[0], giver(name)) for name, door in opened.items() if door.shared]
+        self._passers = [
+            Passer(door.sockets[0], giver(name)) for name, door in opened.items() if door.shared and name != "metrics"
+        ]
 
     async def _watch(self) -> None:
         """Silent workers and reloads, until it is time to stop. While one of these goes on, so does the watch."""

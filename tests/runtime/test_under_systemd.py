@@ -46,6 +46,21 @@ def test_systemds_sockets_are_served_by_all_workers_and_outlive_us(house: House)
         waiting.close()
 
 
+def test_the_metrics_port_on_systemds_socket_answers_for_itself(house: House) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as metrics, house.errors.open("wb") as errors:
+        house.settle(metrics={"address": "127.0.0.1", "port": metrics.getsockname()[1]})
+        house.process = subprocess.Popen(
+            activated([metrics], ["-m", "sesrelay", "--config", str(house.config), "serve"]),
+            pass_fds=[metrics.fileno()],
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        until(lambda: "ready" in house.said() or house.process.poll() is not None, "ready")
+        for _ in range(20):
+            assert house.get("/healthz") == (200, "ok\n")
+        assert house.stop() == 0
+
+
 def test_systemd_hears_of_readiness_reload_and_stop(house: House, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
