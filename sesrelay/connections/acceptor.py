@@ -112,7 +112,10 @@ class Acceptor:
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
-            self._read(listening)
+            try:
+                self._read(listening)
+            except OSError as error:  # nor has the loop any room: it would never come again
+                self._rest(listening, error)
 
     def _arrive(self, connection: socket.socket, peer: object) -> None:
         connection.setblocking(False)

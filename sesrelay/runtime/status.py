@@ -131,12 +131,15 @@ class StatusPort:
                 self.complain("status.not_accepted", "", str(error.strerror))
                 if not self._give_spare():  # else the loop comes back at once
                     self._loop.remove_reader(listening)
-                    self._resting = self._loop.call_later(REST_SECONDS, self._go_on)
+                    self._rest()
             return
         connection.setblocking(False)
         task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: StatusProtocol(self), connection))
         self._coming.add(task)
         task.add_done_callback(self._coming.discard)
+
+    def _rest(self) -> None:
+        self._resting = self._loop.call_later(REST_SECONDS, self._go_on)
 
     def _go_on(self) -> None:
         """Something may be there again."""
@@ -146,7 +149,11 @@ class StatusPort:
         if self._resting:
             self._resting.cancel()
             self._resting = None
-            self._loop.add_reader(self._listening, self._accept, self._listening)
+            try:
+                self._loop.add_reader(self._listening, self._accept, self._listening)
+            except OSError as error:  # nor has the loop any room: it would never come again
+                self.complain("status.not_accepted", "", str(error.strerror))
+                self._rest()
 
     def _take_spare(self) -> None:
         if self._spare is None:

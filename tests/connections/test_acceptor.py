@@ -23,8 +23,12 @@ class Loop:
     def __init__(self) -> None:
         self.readers: dict[socket.socket, tuple[Callable[..., None], tuple[Any, ...]]] = {}
         self.later: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+        self.no_room: list[int] = []
+        """Errors of epoll_ctl(2), which asyncio's loop hands on."""
 
     def add_reader(self, of: socket.socket, act: Callable[..., None], *arguments: object) -> None:
+        if self.no_room:
+            raise OSError(self.no_room.pop(), "no room")
         self.readers[of] = act, arguments
 
     def remove_reader(self, of: socket.socket) -> None:
@@ -157,6 +161,19 @@ def test_what_would_come_again_at_once_rests_the_socket(error: int) -> None:
         assert len(opened.came) == 1
     assert [line["event"] for line in logged] == ["not accepted"]
     assert not any("exc_info" in line for line in logged)
+
+
+def test_a_rest_lasts_until_the_loop_has_room_for_the_socket() -> None:
+    with port(errno.ENOMEM) as opened, structlog.testing.capture_logs() as logged:
+        opened.loop.turn()
+        opened.loop.no_room = [errno.ENOMEM, errno.ENOSPC]
+        for _ in range(3):
+            assert not opened.loop.readers
+            opened.loop.rest_is_over()
+        opened.loop.turn()
+        assert len(opened.came) == 1
+    assert [line["event"] for line in logged] == ["not accepted"] * 2
+    assert not opened.loop.later
 
 
 def test_a_shortage_is_told_of_once_until_somebody_was_accepted() -> None:

@@ -147,6 +147,28 @@ async def test_who_comes_when_no_descriptor_is_left_is_answered_one_after_the_ot
     port.close()
 
 
+async def test_it_comes_again_when_the_loop_has_room_for_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, place = opened(lambda *_: None, 1000)
+    loop, add_reader, errors = asyncio.get_running_loop(), asyncio.get_running_loop().add_reader, [errno.ENOSPC] * 2
+
+    def crowded(of: socket.socket, *act: object) -> None:
+        if of is port._listening and errors:  # of epoll_ctl(2)
+            raise OSError(errors.pop(), "no room")
+        add_reader(of, *act)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "add_reader", crowded)
+    monkeypatch.setattr(status, "REST_SECONDS", 0)
+    loop.remove_reader(port._listening)  # type: ignore[arg-type]
+    port._rest()
+    reader, writer = await asyncio.open_connection(*place)
+    writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert (await reader.read()).endswith(b"ok\n")
+    assert not errors
+    writer.close()
+    port.close()
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
