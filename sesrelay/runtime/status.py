@@ -90,11 +90,15 @@ class StatusPort:
         self._resting: asyncio.TimerHandle | None = None
 
     def listen(self, listening: socket.socket) -> None:
-        """Takes whoever comes to this socket, until ``close``."""
+        """Takes whoever comes to this socket, until ``close``. OSError: then it is closed."""
         listening.setblocking(False)
         self._listening = listening
         self._take_spare()
-        self._loop.add_reader(listening, self._accept, listening)
+        try:
+            self._loop.add_reader(listening, self._accept, listening)
+        except OSError:
+            self.close()
+            raise
 
     @property
     def place(self) -> object:

@@ -147,6 +147,19 @@ async def test_who_comes_when_no_descriptor_is_left_is_answered_one_after_the_ot
     port.close()
 
 
+async def test_a_port_that_cannot_listen_keeps_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crowded(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    port, listening = StatusPort(PAGES, lambda *_: None, 1000), socket.create_server(("127.0.0.1", 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "add_reader", crowded)
+        with pytest.raises(OSError, match="no room"):
+            port.listen(listening)
+    assert listening.fileno() == -1
+    assert port._spare is None
+
+
 async def test_it_comes_again_when_the_loop_has_room_for_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     port, place = opened(lambda *_: None, 1000)
     loop, add_reader, errors = asyncio.get_running_loop(), asyncio.get_running_loop().add_reader, [errno.ENOSPC] * 2
