@@ -162,11 +162,12 @@ def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 async def test_a_renewal_ends_with_its_worker(node: Node, endless: Path) -> None:
     await node.days_before_the_end(59)
+    before = set(psutil.Process().children())
     running = asyncio.create_task(node.keeper.run(first_of_node=True))
     async with asyncio.timeout(60):
         while not endless.exists():
             await asyncio.sleep(0.001)
-    (renewing,) = psutil.Process().children()
+    (renewing,) = set(psutil.Process().children()) - before
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     alive = psutil.pid_exists(renewing.pid)
@@ -177,10 +178,11 @@ async def test_a_renewal_ends_with_its_worker(node: Node, endless: Path) -> None
 
 @pytest.mark.usefixtures("endless")
 async def test_a_renewal_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(psutil.Process().children())
     monkeypatch.setattr(certificates, "RENEWING_SECONDS", 0.05)
     with pytest.raises(TimeoutError):
         await certificates._ask({})
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= before
 
 
 async def test_a_bad_pair_is_counted_and_complained_of_once(node: Node) -> None:
