@@ -91,9 +91,15 @@ class Supervisor:
         self._log.info("started", workers=plan.workers, listeners=places)
         for place in self._doors.unused():
             self._log.warning("systemd opened a socket that no listener of the configuration wants", place=place)
-        await self._watch()
-        await self._leave()
+        await self._stay()
         return DONE
+
+    async def _stay(self) -> None:
+        """As long as it is to run. Workers are let finish whatever ends that."""
+        try:
+            await self._watch()
+        finally:
+            await self._leave()
 
     async def _lock(self, data_dir: Path) -> int:
         """The folder's lock; waits a little for workers of a supervisor that was killed."""

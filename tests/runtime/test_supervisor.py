@@ -56,3 +56,30 @@ async def test_a_worker_that_falls_silent_during_a_reload_is_killed(monkeypatch:
     it._asked_to_stop()
     async with asyncio.timeout(10):
         await watching
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+async def test_workers_are_let_finish_also_when_a_reload_meets_what_nobody_expected(
+    monkeypatch: pytest.MonkeyPatch, *, stopping: bool
+) -> None:
+    left = False
+
+    class Running(Supervisor):
+        """All is up, and a reload fails: when it is begun, or when the stop comes."""
+
+        async def _exchange(self) -> NoReturn:
+            if stopping:
+                self._asked_to_stop()
+            raise ZeroDivisionError
+
+        async def _leave(self) -> None:
+            nonlocal left
+            left = True
+
+    monkeypatch.setattr(supervisor, "_LOOK_SECONDS", 0.01)
+    it = Running(Path("/nowhere"), Notifier({}, 0), Doors())
+    it._asked_to_reload()
+    async with asyncio.timeout(10):
+        with pytest.raises(ZeroDivisionError):
+            await it._stay()
+    assert left
