@@ -12,8 +12,10 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -64,6 +66,8 @@ class Supervisor:
         self._old: asyncio.Task[None] | None = None
         """The previous set finishes."""
         self._passers: list[Passer] = []
+        self._names: dict[socket.socket, str] = {}
+        """The doors whose connections we accept, by their sockets."""
         self._status: StatusPort | None = None
         self._collect: Callable[[], bytes] = bytes
         self._around: Surroundings | None = None
@@ -213,15 +217,15 @@ class Supervisor:
 
     def _pass_on(self, opened: dict[str, OpenDoor]) -> None:
         """Accepts on systemd's sockets for the workers; the metrics port accepts for itself."""
+        self._names = {door.sockets[0]: name for name, door in opened.items() if door.shared and name != "metrics"}
         for passer in self._passers:
-            passer.close()
+            passer.close()  # who is in its hand goes to the workers of now
+        self._passers = [Passer(sock, partial(self._give, sock)) for sock in self._names]
 
-        def giver(name: str) -> Callable[[Any], bool]:
-            return lambda connection: bool(self._workers and self._workers.give(name, connection))
-
-        self._passers = [
-            Passer(door.sockets[0], giver(name)) for name, door in opened.items() if door.shared and name != "metrics"
-        ]
+    def _give(self, sock: socket.socket, connection: socket.socket) -> bool:
+        """Its door may have another name after a reload."""
+        name = self._names.get(sock)
+        return bool(name and self._workers and self._workers.give(name, connection))
 
     async def _watch(self) -> None:
         """Silent workers and reloads, until it is time to stop. While one of these goes on, so does the watch."""

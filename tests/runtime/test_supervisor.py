@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,7 +11,8 @@ import pytest
 
 from sesrelay.runtime import supervisor
 from sesrelay.runtime.children import WorkerSet
-from sesrelay.runtime.listeners import Doors
+from sesrelay.runtime.listeners import Doors, OpenDoor
+from sesrelay.runtime.plan import Door
 from sesrelay.runtime.supervisor import Supervisor
 from sesrelay.runtime.systemd import Notifier
 
@@ -30,6 +32,41 @@ class Workers(WorkerSet):
         self.looked.clear()
         async with asyncio.timeout(10):
             await self.looked.wait()
+
+
+class Hands(Workers):
+    """Takes connections, or does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = True
+        self.asked: list[str] = []
+
+    def give(self, door: str, connection: socket.socket) -> bool:
+        self.asked.append(door)
+        if not self.full:
+            connection.close()
+        return not self.full
+
+
+async def test_who_waits_in_our_hand_during_a_reload_comes_to_the_door_that_his_socket_has_then() -> None:
+    it = Supervisor(Path("/nowhere"), Notifier({}, 0), Doors())
+    it._workers = hands = Hands()
+    doors = [OpenDoor(Door("", "127.0.0.1", 0), [socket.create_server(("127.0.0.1", 0))], shared=True) for _ in "ab"]
+    for door in doors:
+        door.sockets[0].setblocking(False)
+    it._pass_on({"smtp-0": doors[0], "smtp-1": doors[1]})
+    with socket.create_connection(doors[0].sockets[0].getsockname()):
+        async with asyncio.timeout(10):
+            while not hands.asked:
+                await asyncio.sleep(0)
+        assert set(hands.asked) == {"smtp-0"}
+        hands.full, hands.asked = False, []
+        it._pass_on({"smtp-0": doors[1], "smtp-1": doors[0]})
+        assert hands.asked == ["smtp-1"]
+    it._pass_on({})
+    for door in doors:
+        door.close()
 
 
 async def test_a_worker_that_falls_silent_during_a_reload_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
