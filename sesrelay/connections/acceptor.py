@@ -94,7 +94,7 @@ class Acceptor:
 
     def _accept(self, listening: socket.socket, family: int) -> None:
         """One in a turn of the loop: it comes again as long as somebody waits, and others get their turn between."""
-        try:
+        try:  # as socket.accept does, which would make a socket of the slower kind
             number, peer = listening._accept()  # type: ignore[attr-defined]
         except OSError as error:
             if error.errno not in OF_THE_CONNECTION:

@@ -211,7 +211,10 @@ class Passer:
             self._wait(0.1)
             return
         self._in_hand = None
-        self._loop.add_reader(self._sock.fileno(), self._accept)
+        try:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+        except OSError:  # the loop has no room for it now: it would never come again
+            self._wait(REST_SECONDS)
 
     def close(self) -> None:
         """Takes no more; connections wait in the kernel."""

@@ -244,6 +244,7 @@ class Supervisor:
             if self._reload and not self._stop.is_set() and not reloading and (self._old is None or self._old.done()):
                 self._reload = False
                 reloading = asyncio.create_task(self._exchange())
+                reloading.add_done_callback(lambda _: self._woken.set())  # for who asked meanwhile
         if reloading:
             await reloading
         signs.cancel()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sesrelay.runtime import listeners
 from sesrelay.runtime.listeners import DoorFault, Doors, Passer
 from sesrelay.runtime.plan import Door
 
@@ -174,6 +175,34 @@ async def test_a_connection_that_nobody_can_take_waits_for_somebody() -> None:
         assert taken[0].getpeername() == client.getsockname()
         passer.close()
         taken[0].close()
+
+
+async def test_a_rest_lasts_until_the_loop_has_room_for_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, errors, taken = asyncio.get_running_loop(), [errno.ENOMEM, errno.ENOSPC], []
+    add_reader = loop.add_reader
+
+    def crowded(of: int, *act: object) -> None:
+        if of == sock.fileno() and errors and taken:  # of epoll_ctl(2)
+            raise OSError(errors.pop(), "no room")
+        add_reader(of, *act)  # type: ignore[arg-type]
+
+    def give(connection: socket.socket) -> bool:
+        taken.append(connection)
+        return len(taken) > 1
+
+    monkeypatch.setattr(loop, "add_reader", crowded)
+    monkeypatch.setattr(listeners, "REST_SECONDS", 0)
+    with socket.create_server((LOCAL, 0)) as sock:
+        sock.setblocking(False)
+        passer = Passer(sock, give)
+        with socket.create_connection(sock.getsockname()), socket.create_connection(sock.getsockname()):
+            async with asyncio.timeout(10):
+                while len(taken) < 3:  # the first is offered twice
+                    await asyncio.sleep(0.001)
+        assert not errors
+        passer.close()
+    for connection in taken:
+        connection.close()
 
 
 def test_an_ipv6_listener_leaves_ipv4_to_others(doors: Doors) -> None:

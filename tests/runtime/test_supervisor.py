@@ -95,6 +95,27 @@ async def test_a_worker_that_falls_silent_during_a_reload_is_killed(monkeypatch:
         await watching
 
 
+async def test_who_asks_for_a_reload_during_another_gets_it_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Running(Supervisor):
+        reloads = 0
+
+        async def _exchange(self) -> None:
+            self.reloads += 1
+            if self.reloads == 1:
+                self._asked_to_reload()
+                for _ in range(3):
+                    await asyncio.sleep(0)  # the watch sees that the first has not ended
+            else:
+                self._asked_to_stop()
+
+    monkeypatch.setattr(supervisor, "_LOOK_SECONDS", 1000)
+    it = Running(Path("/nowhere"), Notifier({}, 0), Doors())
+    it._asked_to_reload()
+    async with asyncio.timeout(10):
+        await it._watch()
+    assert it.reloads == 2
+
+
 @pytest.mark.parametrize("stopping", [False, True])
 async def test_workers_are_let_finish_also_when_a_reload_meets_what_nobody_expected(
     monkeypatch: pytest.MonkeyPatch, *, stopping: bool
